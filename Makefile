@@ -1,0 +1,46 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help venv demo test test-unit test-quick check format bench clean
+
+help:            ## show the targets
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+venv: $(STAMP)   ## the virtual environment, with every extra
+
+demo: $(STAMP)   ## train a real forecaster on embedded defaults, in under three minutes
+	$(BIN)/python -m examples.forecast.demo
+
+test: $(STAMP)   ## everything, on the real servers (root on Debian: installs them first)
+	scripts/install-system-packages
+	scripts/install-test-torch $(BIN)/python
+	$(BIN)/python -m pytest tests
+
+test-quick: $(STAMP)   ## what needs no server: unit and contract tests on this machine
+	$(BIN)/python -m pytest tests/unit tests/contract -m 'not system'
+
+check: $(STAMP)  ## format, lint, types, import rules, and the site-side code's Python 3.6
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vermin -q -t=3.6- --no-tips --violations src/isthmus/proxy src/isthmus/runner src/isthmus/__init__.py
+
+format: $(STAMP) ## put the code into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## make bench NAME=jobs: prints JSON lines only, one a case
+	@$(BIN)/python bench/$(NAME).py
+
+clean:           ## remove what the build made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build

@@ -1,0 +1,1 @@
+"""What the words of Isthmus mean: nouns, states, plans and errors. Standard library only."""
