@@ -1,0 +1,75 @@
+"""Artefacts: datasets, images and job outputs, content-addressed and versioned; a replica is a copy at a site."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from isthmus.domain.units import Bytes
+
+STRICT = {"extra": "forbid"}
+
+
+class ArtefactKind(StrEnum):
+    DATASET = "dataset"
+    IMAGE = "image"
+
+
+class ReplicaState(StrEnum):
+    """How far a copy at a site is. Only PRESENT ones were verified."""
+
+    COMING = "COMING"
+    PRESENT = "PRESENT"
+    FAILED = "FAILED"
+
+
+class ImageFormat(StrEnum):
+    """How an image is kept: what each container engine can take is in :mod:`isthmus.data.images`."""
+
+    SIF = "sif"
+    SQUASHFS = "sqfs"
+    OCI_ARCHIVE = "oci-archive"
+    DOCKER_ARCHIVE = "docker-archive"
+    FOLDER = "folder"
+    REFERENCE = "reference"  # the site pulls it itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """One version of a dataset or an image. ``digest`` is ``sha256:<hex>`` of its content."""
+
+    __pydantic_config__ = STRICT
+
+    id: int
+    kind: ArtefactKind
+    name: str
+    version: str
+    digest: str
+    size: Bytes
+    is_folder: bool = False  # its content is a tar stream of a folder
+    format: ImageFormat | None = None  # images only
+    reference: str = ""  # images that sites pull themselves
+    zones: tuple[str, ...] = ()  # it may be in these only; none: anywhere
+    labels: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+    owner: str = ""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A copy of an artefact at a site (or in the control plane's own store: site "")."""
+
+    __pydantic_config__ = STRICT
+
+    artefact: int
+    site: str
+    state: ReplicaState
+    path: str = ""
+    bytes_done: Bytes = Bytes(0)
+    last_used_at: datetime | None = None
+    error: str = ""
+
+
+def may_be_in(zones: tuple[str, ...], zone: str) -> bool:
+    """Whether residency allows a copy in ``zone``. A site that names no zone is none of the named ones."""
+    return not zones or zone in zones
