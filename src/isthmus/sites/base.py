@@ -18,7 +18,7 @@ from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Health, Inventory
 
 State = Literal["pending", "running", "ended", "gone", "unknown", ""]
-"""What the batch system says of an attempt. `gone`: asked, it answered, and knows it nowhere. "": not asked."""
+"""What the batch system says of an attempt, "" if not asked. `gone`: it answered, and knows it nowhere."""
 
 EntryKind = Literal["file", "folder", "link", "other"]
 
@@ -26,7 +26,7 @@ Progress = Callable[[int], None]
 """Called with the number of bytes that have arrived so far, those of earlier calls included."""
 
 Source = Path | Callable[[int], AsyncIterator[bytes]]
-"""Where the bytes of a `put` come from: a local file, or a function from an offset to the bytes from there on."""
+"""Where the bytes of a `put` come from: a local file, or a function from an offset to the bytes after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +185,10 @@ class Cache:
 class Site(Protocol):
     """A place that runs jobs. Every method may be called at the same time as the others, and again.
 
-    All raise `Unreachable` when the site can't be reached (what runs there goes on), `BadReply` when its answer was
-    cut or not ours (what the request did is unknown: ask again, every request is idempotent), and `Refused`,
-    `Invalid` or `NotFound` when it said no. A batch's items fail one by one: their errors are values, not raised.
+    All raise `Unreachable` when the site can't be reached (what runs there goes on), `BadReply` when its
+    answer was cut or not ours (what the request did is unknown: ask again, every request is idempotent), and
+    `Refused`, `Invalid` or `NotFound` when it said no. A batch's items fail one by one: their errors are
+    values, not raised.
     """
 
     @property
@@ -210,8 +211,8 @@ class Site(Protocol):
     async def poll(self, attempts: Mapping[str, Known], *, wait_s: float = 0.0, query: bool = True) -> Polled:
         """News of these attempts, as soon as there are any, after `wait_s` at the latest.
 
-        `query=False` leaves the batch system alone and looks at the reports only. May be cancelled; a later call
-        ends an earlier one that still waits.
+        `query=False` leaves the batch system alone and looks at the reports only. May be cancelled; a later
+        call ends an earlier one that still waits.
         """
         ...
 
@@ -244,7 +245,10 @@ class Site(Protocol):
     async def cache(
         self, *, have: Sequence[str] = (), remove: Sequence[str] = (), everything: bool = False
     ) -> Cache:
-        """Which of the digests `have` lie in the cache (and count as used now), or `everything`; first `remove`."""
+        """Which of the digests `have` lie in the cache (these count as used now), or `everything`.
+
+        `remove` comes first.
+        """
         ...
 
     async def clean(self, keys: Sequence[str], *, checkpoints: Sequence[int] = ()) -> None:
