@@ -61,8 +61,10 @@ class Bytes(_Quantity):
             match = _BYTES.match(value)
             if not match:
                 raise Invalid(f"{value!r} is not a size.", hint="Write it like 512MiB or 4G.")
-            value = float(match[1]) * _SCALE[match[2].upper()] if "." in match[1] else (
-                int(match[1]) * _SCALE[match[2].upper()]
+            value = (
+                float(match[1]) * _SCALE[match[2].upper()]
+                if "." in match[1]
+                else (int(match[1]) * _SCALE[match[2].upper()])
             )
         return _whole(cls, value, "size")
 

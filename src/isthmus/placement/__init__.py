@@ -1,0 +1,10 @@
+"""Placement: which job, which site, which nodes. Pure: no I/O, no clock, no database.
+
+    queue (Need -> jobs) ─┐
+                          ├─► filter ─► score ─► assign ─► Plan
+    sites (SiteSnapshot) ─┘     │
+                                └─ each rejection is kept for `explain`
+
+`needs` says what jobs ask for, `snapshot` what sites have, `filters` and `scores` judge one against the other, `plan`
+assigns. The same snapshot gives the same plan.
+"""

@@ -1,0 +1,184 @@
+"""Filters: can this job run at that site? Each answers with why not, for `explain`, or an empty text.
+
+Lasting filters judge what the site is; passing ones what it has free just now. A job that no lasting filter lets
+through anywhere will never start.
+"""
+
+from collections.abc import Callable
+
+from isthmus.domain.sites import Health, NodeType, Queue, SiteState
+from isthmus.domain.units import show_bytes, show_seconds
+from isthmus.placement.needs import Need
+from isthmus.placement.snapshot import SiteSnapshot, gpus_of
+
+Filter = Callable[[Need, SiteSnapshot], str]
+
+
+def named(need: Need, site: SiteSnapshot) -> str:
+    if need.sites and site.name not in need.sites:
+        return f"the job asks for {' or '.join(need.sites)}"
+    return ""
+
+
+def enabled(need: Need, site: SiteSnapshot) -> str:
+    if site.state is not SiteState.ENABLED:
+        return f"the site is {site.state.value.lower()}"
+    return ""
+
+
+def residency(need: Need, site: SiteSnapshot) -> str:
+    if need.zones is not None and site.zone not in need.zones:
+        where = f"zone {site.zone}" if site.zone else "no declared zone"
+        allowed = ", ".join(sorted(need.zones)) or "no zone at all (its data sets share none)"
+        return f"its data may only be in {allowed}, the site is in {where}"
+    return ""
+
+
+def labels(need: Need, site: SiteSnapshot) -> str:
+    for constraint in need.constraints:
+        why = constraint.rejects(site.labels)
+        if why:
+            return why
+    return ""
+
+
+def engine(need: Need, site: SiteSnapshot) -> str:
+    if not need.image:
+        return ""
+    if site.engines_known and not site.engines:
+        return "it needs an image, and the site has no container engine"
+    if need.image_formats and site.engines_known and not site.engines & set(need.image_formats):
+        return f"its image runs with {', '.join(need.image_formats)}; the site has {', '.join(sorted(site.engines))}"
+    return ""
+
+
+def nodes(need: Need, site: SiteSnapshot) -> str:
+    if need.nodes > 1 and not site.multi_node:
+        return f"it needs {need.nodes} nodes, the site runs jobs on one"
+    if not site.queues:
+        return "the site was not probed yet"
+    why = ""
+    for queue in site.queues:
+        reason = _queue_rejects(need, queue)
+        if not reason:
+            return ""
+        why = why or reason
+    return why
+
+
+LASTING: tuple[Filter, ...] = (named, enabled, residency, labels, engine, nodes)
+
+
+def healthy(need: Need, site: SiteSnapshot) -> str:
+    if site.health is Health.UNREACHABLE:
+        return (
+            f"the site can't be reached: {site.health_message}"
+            if site.health_message
+            else "it is unreachable"
+        )
+    return ""
+
+
+def limits(need: Need, site: SiteSnapshot) -> str:
+    if site.max_jobs and site.used_jobs >= site.max_jobs:
+        return f"its limit of {site.max_jobs} jobs is reached"
+    if site.max_jobs_per_user and site.jobs_of.get(need.user, 0) >= site.max_jobs_per_user:
+        return f"{need.user} has {site.jobs_of.get(need.user, 0)} jobs there; the limit is {site.max_jobs_per_user}"
+    if site.max_queued and site.queued_jobs >= site.max_queued:
+        return f"its limit of {site.max_queued} waiting jobs is reached"
+    if site.max_cpus and site.used_cpus + need.cpus * need.nodes > site.max_cpus:
+        return f"its limit of {site.max_cpus} cores is reached"
+    if site.max_gpus and site.used_gpus + need.gpus * need.nodes > site.max_gpus:
+        return f"its limit of {site.max_gpus} GPUs is reached"
+    return ""
+
+
+def capacity(need: Need, site: SiteSnapshot) -> str:
+    if site.own_queue:
+        return ""
+    if site.used_cpus + need.cpus > site.total_cpus:
+        return f"{max(0, site.total_cpus - site.used_cpus)} of {site.total_cpus} cores are free, it needs {need.cpus}"
+    if site.total_mem and site.used_mem + need.mem > site.total_mem:
+        return f"{show_bytes(max(0, site.total_mem - site.used_mem))} of memory are free, it needs {show_bytes(need.mem)}"
+    if site.used_gpus + need.gpus > site.total_gpus:
+        return f"{site.total_gpus - site.used_gpus} of {site.total_gpus} GPUs are free, it needs {need.gpus}"
+    return ""
+
+
+PASSING: tuple[Filter, ...] = (healthy, limits, capacity)
+
+
+def first(filters: tuple[Filter, ...], need: Need, site: SiteSnapshot) -> str:
+    """The first filter's objection, or an empty text."""
+    for judge in filters:
+        why = judge(need, site)
+        if why:
+            return why
+    return ""
+
+
+def choose_queue(need: Need, site: SiteSnapshot) -> Queue | None:
+    """The queue to use: the one asked for, else the default if it fits, else the first that fits."""
+    fitting = [queue for queue in site.queues if not _queue_rejects(need, queue)]
+    return next((queue for queue in fitting if queue.default), fitting[0] if fitting else None)
+
+
+def choose_node(need: Need, queue: Queue) -> NodeType | None:
+    """The smallest node type of the queue that the job fits on."""
+    fitting = [node for node in queue.nodes if not _node_rejects(need, node)]
+    return min(fitting, key=lambda node: (gpus_of(node), node.cpus, int(node.mem)), default=None)
+
+
+def _queue_rejects(need: Need, queue: Queue) -> str:
+    if need.queue and queue.name != need.queue:
+        return f"the job asks for queue {need.queue}"
+    if not queue.up:
+        return f"queue {queue.name} is down"
+    if queue.max_time and need.time > queue.max_time:
+        return f"{show_seconds(need.time)} is over the limit of queue {queue.name}, {show_seconds(queue.max_time)}"
+    if queue.max_nodes and need.nodes > queue.max_nodes:
+        return f"{need.nodes} nodes are over the limit of queue {queue.name}, {queue.max_nodes}"
+    if not queue.nodes:
+        return f"queue {queue.name} has no nodes"
+    fitting = 0
+    why = ""
+    for node in queue.nodes:
+        reason = _node_rejects(need, node)
+        if reason:
+            why = why or reason
+        else:
+            fitting += node.count
+    if fitting >= need.nodes:
+        return ""
+    if fitting:
+        return f"{fitting} nodes of queue {queue.name} fit, it needs {need.nodes}"
+    best = _largest(queue)
+    return f"{why} (the largest node of {queue.name} has {best})"
+
+
+def _node_rejects(need: Need, node: NodeType) -> str:
+    if need.cpus > node.cpus:
+        return f"it needs {need.cpus} cores on a node, there are {node.cpus}"
+    if node.mem and need.mem > node.mem:
+        return f"it needs {show_bytes(need.mem)} of memory on a node, there are {show_bytes(node.mem)}"
+    if need.gpus:
+        suitable = sum(
+            kind.count
+            for kind in node.gpus
+            if (not need.gpu_type or kind.type.casefold() == need.gpu_type.casefold())
+            and (not need.gpu_mem or not kind.mem or kind.mem >= need.gpu_mem)
+        )
+        if suitable < need.gpus:
+            what = f" of type {need.gpu_type}" if need.gpu_type else ""
+            return f"it needs {need.gpus} GPUs{what} on a node, there are {suitable}"
+    return ""
+
+
+def _largest(queue: Queue) -> str:
+    node = max(queue.nodes, key=lambda one: (one.cpus, gpus_of(one)))
+    parts = [f"{node.cpus} cores"]
+    if node.mem:
+        parts.append(show_bytes(node.mem))
+    if gpus_of(node):
+        parts.append(f"{gpus_of(node)} GPUs")
+    return ", ".join(parts)

@@ -1,0 +1,60 @@
+"""Needs: what placement must know of a job. Jobs that need the same share one Need, so it is judged once."""
+
+from dataclasses import dataclass
+
+from isthmus.domain.jobs import JobSpec
+from isthmus.placement.constraints import Constraint, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a class of jobs asks of a place. Sizes in bytes, time in seconds; 0 or "" asks nothing."""
+
+    user: str
+    cpus: int = 1  # per node, like mem and gpus
+    mem: int = 0
+    gpus: int = 0
+    gpu_type: str = ""
+    gpu_mem: int = 0
+    time: int = 0
+    nodes: int = 1
+    sites: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    image_formats: tuple[str, ...] = ()  # engines that can run its image; (): it needs none
+    image: bool = False
+    zones: frozenset[str] | None = None  # where its data may be; None: anywhere
+    queue: str = ""  # a partition asked for by name
+    digests: tuple[tuple[str, int], ...] = ()  # (digest, bytes) that must be there
+
+
+def need_of(
+    spec: JobSpec,
+    user: str,
+    *,
+    mem: int = 0,
+    zones: frozenset[str] | None = None,
+    digests: tuple[tuple[str, int], ...] = (),
+    image_formats: tuple[str, ...] = (),
+) -> Need:
+    """The need of a job. ``mem`` overrides the spec's (grown after an out-of-memory kill)."""
+    want = spec.resources
+    queue = ""
+    for options in spec.site_options.values():
+        queue = str(options.get("partition") or options.get("queue") or queue)
+    return Need(
+        user=user,
+        cpus=want.cpus * max(1, want.tasks_per_node),
+        mem=max(mem, int(want.mem)),
+        gpus=want.gpus,
+        gpu_type=want.gpu_type,
+        gpu_mem=int(want.gpu_mem),
+        time=int(want.time),
+        nodes=want.nodes,
+        sites=spec.sites,
+        constraints=tuple(parse(text) for text in spec.constraints),
+        image=bool(spec.image),
+        image_formats=image_formats,
+        zones=zones,
+        queue=queue,
+        digests=digests,
+    )

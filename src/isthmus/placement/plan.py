@@ -1,0 +1,171 @@
+"""The plan: from the queue and the sites to assignments, by priority, oldest first, without starving large jobs.
+
+Jobs of one Need are judged together. A job that has waited longer than ``PATIENCE_S`` for room reserves the
+site where it fits best: nothing behind it may start there until it has started.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.domain.reasons import Reason
+from isthmus.placement import filters
+from isthmus.placement.needs import Need
+from isthmus.placement.scores import parts, score
+from isthmus.placement.snapshot import SiteSnapshot
+
+PATIENCE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ticket:
+    """A job's place in the queue: higher priority first, then the older."""
+
+    rank: int  # minus the priority
+    job: int
+    submitted_at: float = field(compare=False, default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Run this job there. ``queue`` and ``node`` are what it should ask the batch system for."""
+
+    job: int
+    site: str
+    queue: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why the jobs of a need were left in the queue."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(slots=True)
+class Plan:
+    assignments: list[Assignment] = field(default_factory=list)
+    waiting: dict[Need, Waiting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What placement says of one site for one job."""
+
+    site: str
+    fits: bool  # it can run there, some day
+    free: bool  # it could start there now
+    why: tuple[str, ...] = ()
+    score: float = 0.0
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+def plan(queue: Mapping[Need, Sequence[Ticket]], sites: Iterable[SiteSnapshot], now: float) -> Plan:
+    """Assign what can start. ``queue`` holds each need's tickets in order. Neither argument is changed."""
+    places = [site.copy() for site in sorted(sites, key=lambda site: site.name)]
+    result = Plan()
+    heads: list[tuple[Ticket, int, Need]] = []
+    cursors: dict[Need, int] = {}
+    rooms: dict[Need, _Rooms] = {}
+    for number, (need, tickets) in enumerate(queue.items()):
+        if tickets:
+            heads.append((tickets[0], number, need))
+            cursors[need] = 0
+    heapq.heapify(heads)
+    reserved: set[str] = set()
+    while heads:
+        ticket, number, need = heapq.heappop(heads)
+        room = rooms.get(need)
+        if room is None:
+            room = rooms[need] = _Rooms(need, places)
+        site = room.take(reserved)
+        if site is None:
+            result.waiting[need] = _why(need, room, reserved)
+            if room.fitting and now - ticket.submitted_at > PATIENCE_S:
+                best = max(room.fitting, key=lambda one: (score(need, one), one.name))
+                if not best.own_queue:
+                    reserved.add(best.name)
+            continue  # the rest of this need can't start either
+        result.assignments.append(_assign(ticket, need, site))
+        cursors[need] += 1
+        tickets = queue[need]
+        if cursors[need] < len(tickets):
+            heapq.heappush(heads, (tickets[cursors[need]], number, need))
+    return result
+
+
+def explain(need: Need, sites: Iterable[SiteSnapshot]) -> list[Verdict]:
+    """For each site, whether the job fits, whether it could start, why not, and the scores."""
+    verdicts = []
+    for site in sorted(sites, key=lambda one: one.name):
+        lasting = [why for judge in filters.LASTING if (why := judge(need, site))]
+        passing = [why for judge in filters.PASSING if (why := judge(need, site))] if not lasting else []
+        verdicts.append(
+            Verdict(
+                site=site.name,
+                fits=not lasting,
+                free=not lasting and not passing,
+                why=tuple(lasting or passing),
+                score=score(need, site) if not lasting else 0.0,
+                scores=parts(need, site) if not lasting else {},
+            )
+        )
+    return verdicts
+
+
+class _Rooms:
+    """The sites where one need fits, the best free one first. Scores go stale as sites fill: checked when taken."""
+
+    def __init__(self, need: Need, places: list[SiteSnapshot]) -> None:
+        self.need = need
+        self.fitting = [site for site in places if not filters.first(filters.LASTING, need, site)]
+        self._heap = [(-score(need, site), number) for number, site in enumerate(self.fitting)]
+        heapq.heapify(self._heap)
+
+    def take(self, reserved: set[str]) -> SiteSnapshot | None:
+        heap = self._heap
+        while heap:
+            stale, number = heap[0]
+            site = self.fitting[number]
+            if site.name in reserved or filters.first(filters.PASSING, self.need, site):
+                heapq.heappop(heap)  # within one plan a site only fills
+                continue
+            fresh = -score(self.need, site)
+            if fresh > stale + 1e-12 and len(heap) > 1:
+                heapq.heapreplace(heap, (fresh, number))
+                if heap[0][1] != number:
+                    continue
+            return site
+        return None
+
+
+def _assign(ticket: Ticket, need: Need, site: SiteSnapshot) -> Assignment:
+    site.used_cpus += need.cpus * need.nodes
+    site.used_mem += need.mem * need.nodes
+    site.used_gpus += need.gpus * need.nodes
+    site.used_jobs += 1
+    site.queued_jobs += 1 if site.own_queue else 0
+    site.jobs_of[need.user] = site.jobs_of.get(need.user, 0) + 1
+    queue = filters.choose_queue(need, site)
+    node = filters.choose_node(need, queue) if queue else None
+    return Assignment(ticket.job, site.name, queue.name if queue else "", node.name if node else "")
+
+
+def _why(need: Need, room: _Rooms, reserved: set[str]) -> Waiting:
+    if not room.fitting:
+        return Waiting(Reason.NO_SITE, Reason.NO_SITE.sentence)
+    objections = {}
+    for site in room.fitting:
+        if site.name in reserved:
+            objections[site.name] = "a larger job that waited long goes first"
+        else:
+            objections[site.name] = filters.first(filters.PASSING, need, site)
+    reason = Reason.CAPACITY
+    if all(filters.healthy(need, site) for site in room.fitting):
+        reason = Reason.SITE_UNREACHABLE
+    elif all(filters.limits(need, site) or filters.healthy(need, site) for site in room.fitting):
+        reason = Reason.LIMIT
+    shown = "; ".join(f"{name}: {why}" for name, why in list(objections.items())[:3])
+    return Waiting(reason, shown)
