@@ -197,9 +197,7 @@ def _check_resources(need: Resources) -> None:
     }
     for name, (low, high) in bounds.items():
         if not low <= getattr(need, name) <= high:
-            raise Invalid(
-                f"{getattr(need, name)} is out of range: {low} to {high}.", place=f"resources.{name}"
-            )
+            raise Invalid(f"{getattr(need, name)} is out of range: {low} to {high}.", place=f"resources.{name}")
     if (need.gpu_type or need.gpu_mem) and not need.gpus:
         raise Invalid("A GPU type or memory needs gpus of 1 or more.", place="resources.gpus")
 

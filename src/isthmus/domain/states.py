@@ -69,9 +69,7 @@ _JOB_MEANING = {
     JobState.KILLED: "Ended because somebody asked for it.",
 }
 
-ATTEMPT_ENDS = frozenset(
-    {AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.KILLED, AttemptState.LOST}
-)
+ATTEMPT_ENDS = frozenset({AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.KILLED, AttemptState.LOST})
 _ATTEMPT_ORDER = [
     AttemptState.CREATED,
     AttemptState.STAGING,

@@ -71,11 +71,7 @@ LASTING: tuple[Filter, ...] = (named, enabled, residency, labels, engine, nodes)
 
 def healthy(need: Need, site: SiteSnapshot) -> str:
     if site.health is Health.UNREACHABLE:
-        return (
-            f"the site can't be reached: {site.health_message}"
-            if site.health_message
-            else "it is unreachable"
-        )
+        return f"the site can't be reached: {site.health_message}" if site.health_message else "it is unreachable"
     return ""
 
 
@@ -99,7 +95,9 @@ def capacity(need: Need, site: SiteSnapshot) -> str:
     if site.used_cpus + need.cpus > site.total_cpus:
         return f"{max(0, site.total_cpus - site.used_cpus)} of {site.total_cpus} cores are free, it needs {need.cpus}"
     if site.total_mem and site.used_mem + need.mem > site.total_mem:
-        return f"{show_bytes(max(0, site.total_mem - site.used_mem))} of memory are free, it needs {show_bytes(need.mem)}"
+        return (
+            f"{show_bytes(max(0, site.total_mem - site.used_mem))} of memory are free, it needs {show_bytes(need.mem)}"
+        )
     if site.used_gpus + need.gpus > site.total_gpus:
         return f"{site.total_gpus - site.used_gpus} of {site.total_gpus} GPUs are free, it needs {need.gpus}"
     return ""

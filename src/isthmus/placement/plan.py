@@ -88,7 +88,7 @@ def plan(queue: Mapping[Need, Sequence[Ticket]], sites: Iterable[SiteSnapshot], 
                 if not best.own_queue:
                     reserved.add(best.name)
             continue  # the rest of this need can't start either
-        result.assignments.append(_assign(ticket, need, site))
+        result.assignments.append(_assign(ticket, need, site, room.target(site)))
         cursors[need] += 1
         tickets = queue[need]
         if cursors[need] < len(tickets):
@@ -123,6 +123,16 @@ class _Rooms:
         self.fitting = [site for site in places if not filters.first(filters.LASTING, need, site)]
         self._heap = [(-score(need, site), number) for number, site in enumerate(self.fitting)]
         heapq.heapify(self._heap)
+        self._targets: dict[str, tuple[str, str]] = {}
+
+    def target(self, site: SiteSnapshot) -> tuple[str, str]:
+        """The names of the queue and the node type to ask for there."""
+        known = self._targets.get(site.name)
+        if known is None:
+            queue = filters.choose_queue(self.need, site)
+            node = filters.choose_node(self.need, queue) if queue else None
+            known = self._targets[site.name] = (queue.name if queue else "", node.name if node else "")
+        return known
 
     def take(self, reserved: set[str]) -> SiteSnapshot | None:
         heap = self._heap
@@ -141,16 +151,14 @@ class _Rooms:
         return None
 
 
-def _assign(ticket: Ticket, need: Need, site: SiteSnapshot) -> Assignment:
+def _assign(ticket: Ticket, need: Need, site: SiteSnapshot, target: tuple[str, str]) -> Assignment:
     site.used_cpus += need.cpus * need.nodes
     site.used_mem += need.mem * need.nodes
     site.used_gpus += need.gpus * need.nodes
     site.used_jobs += 1
     site.queued_jobs += 1 if site.own_queue else 0
     site.jobs_of[need.user] = site.jobs_of.get(need.user, 0) + 1
-    queue = filters.choose_queue(need, site)
-    node = filters.choose_node(need, queue) if queue else None
-    return Assignment(ticket.job, site.name, queue.name if queue else "", node.name if node else "")
+    return Assignment(ticket.job, site.name, *target)
 
 
 def _why(need: Need, room: _Rooms, reserved: set[str]) -> Waiting:

@@ -34,9 +34,7 @@ class SiteSnapshot:
     used_gpus: int = 0
     used_jobs: int = 0
     queued_jobs: int = 0
-    jobs_of: dict[str, int] = field(
-        default_factory=dict
-    )  # user -> live jobs there, others of theirs included
+    jobs_of: dict[str, int] = field(default_factory=dict)  # user -> live jobs there, others of theirs included
     cached: frozenset[str] = frozenset()  # digests that are there
     total_cpus: int = 0
     total_mem: int = 0
