@@ -167,8 +167,8 @@ def main() -> None:
     try:
         Keeper(spec).serve()
     finally:
-        with open(spec["log"], "ab") as log:
-            for command in spec["at_end"]:
+        for command in spec["at_end"]:
+            with open(spec["log"], "ab") as log:
                 subprocess.call(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 

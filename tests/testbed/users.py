@@ -27,7 +27,7 @@ PROFILE = """\
 # Written by the test bed. `ssh HOST COMMAND` reads .bashrc; a login shell reads this file, after /etc/profile has
 # set PATH anew. TESTBED_* come from the server that was logged in to.
 [ -z "$TESTBED_PATH" ] || PATH="$TESTBED_PATH:$PATH"
-[ -z "$TESTBED_NOISE" ] || echo "$TESTBED_NOISE"
+[ -z "$TESTBED_NOISE" ] || cat "$TESTBED_NOISE"
 """
 
 
