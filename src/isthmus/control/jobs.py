@@ -25,9 +25,7 @@ class JobFilter:
 class Jobs:
     """Jobs as people ask about them. Every method checks what the caller may do."""
 
-    async def submit(
-        self, caller: Caller, requests: Sequence[JobRequest], *, request_key: str = ""
-    ) -> list[JobView]:
+    async def submit(self, caller: Caller, requests: Sequence[JobRequest], *, request_key: str = "") -> list[JobView]:
         """Accept the jobs whole or not at all. With a request key, asking twice gives the same jobs."""
         raise NotImplementedError
 
@@ -57,8 +55,15 @@ class Jobs:
         """The same for a job that is not submitted yet."""
 
     async def logs(
-        self, caller: Caller, job_id: int, *, attempt: int = 0, offset: int = 0, limit: int = 1 << 20,
-        name: str = "log", wait_s: float = 0,
+        self,
+        caller: Caller,
+        job_id: int,
+        *,
+        attempt: int = 0,
+        offset: int = 0,
+        limit: int = 1 << 20,
+        name: str = "log",
+        wait_s: float = 0,
     ) -> LogSlice:
         """Bytes of the log from offset; with wait_s, waits that long for some. offset < 0 counts from the end."""
 

@@ -1,0 +1,105 @@
+"""Rows of attempts, and of the outputs that they left."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, select, update
+
+from isthmus.db.schema import attempts, jobs, outputs, sites, users
+
+AttemptRow = Row[Any]
+
+
+def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Add live attempts; their ids in order. The database refuses a second live one of a job."""
+    statement = attempts.insert().returning(attempts.c.id, sort_by_parameter_order=True)
+    return [row.id for row in conn.execute(statement, list(rows))]
+
+
+def live(conn: Connection) -> Sequence[AttemptRow]:
+    """Every live attempt with its job's spec, user and site, for a supervisor that starts."""
+    return conn.execute(_with_job().where(attempts.c.live).order_by(attempts.c.id)).all()
+
+
+def by_keys(conn: Connection, keys: Sequence[str]) -> dict[str, AttemptRow]:
+    """Attempts by key, with what is needed of their jobs."""
+    found: dict[str, AttemptRow] = {}
+    for start in range(0, len(keys), 500):
+        for row in conn.execute(_with_job().where(attempts.c.key.in_(keys[start : start + 500]))):
+            found[row.key] = row
+    return found
+
+
+def of_job(conn: Connection, job_id: int) -> Sequence[AttemptRow]:
+    """All tries of a job, the first first."""
+    return conn.execute(_with_job().where(attempts.c.job_id == job_id).order_by(attempts.c.number)).all()
+
+
+def change(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set columns of attempts: each row has an ``id`` and what changes."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        names = tuple(sorted(name for name in row if name != "id"))
+        groups.setdefault(names, []).append({"b_id": row["id"], **{name: row[name] for name in names}})
+    for names, values in groups.items():
+        statement = update(attempts).where(attempts.c.id == bindparam("b_id"))
+        conn.execute(statement.values({name: bindparam(name) for name in names}), values)
+
+
+def load_of_sites(conn: Connection) -> Sequence[Row[Any]]:
+    """Live attempts as (site name, user name, state, plan): what placement must count."""
+    statement = (
+        select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
+        .join(sites, sites.c.id == attempts.c.site_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(users, users.c.id == jobs.c.user_id)
+        .where(attempts.c.live)
+    )
+    return conn.execute(statement).all()
+
+
+def live_at(conn: Connection, site_id: int) -> int:
+    """How many live attempts are at a site."""
+    statement = select(func.count()).where(attempts.c.site_id == site_id, attempts.c.live)
+    return int(conn.execute(statement).scalar_one())
+
+
+def add_outputs(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        conn.execute(outputs.insert(), list(rows))
+
+
+def outputs_of(conn: Connection, job_id: int) -> Sequence[Row[Any]]:
+    """What the job's last successful attempt left, with the attempt's key and site."""
+    statement = (
+        select(outputs, attempts.c.key, attempts.c.site_id, attempts.c.user_id, sites.c.name.label("site_name"))
+        .join(attempts, attempts.c.id == outputs.c.attempt_id)
+        .join(sites, sites.c.id == attempts.c.site_id)
+        .where(outputs.c.job_id == job_id)
+        .order_by(outputs.c.path)
+    )
+    return conn.execute(statement).all()
+
+
+def mark_collected(conn: Connection, ids: Sequence[int]) -> None:
+    if ids:
+        conn.execute(update(outputs).where(outputs.c.id.in_(ids)).values(collected=True))
+
+
+def _with_job() -> Any:
+    return (
+        select(
+            attempts,
+            jobs.c.state.label("job_state"),
+            jobs.c.kill_by,
+            jobs.c.spec.label("job_spec"),
+            jobs.c.name.label("job_name"),
+            jobs.c.mem_bytes.label("job_mem_bytes"),
+            jobs.c.user_id.label("owner_id"),
+            users.c.name.label("owner"),
+            sites.c.name.label("site_name"),
+        )
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(users, users.c.id == jobs.c.user_id)
+        .join(sites, sites.c.id == attempts.c.site_id)
+    )

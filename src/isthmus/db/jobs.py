@@ -1,0 +1,199 @@
+"""Rows of jobs and of their dependencies."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    String,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSON
+
+from isthmus.db.schema import dependencies, jobs, sites, users
+
+OPEN = ("QUEUED", "STAGING", "PENDING", "RUNNING", "COLLECTING")
+
+JobRow = Row[Any]
+
+# What the supervisor keeps of a job is read with these; the spec is left to when it is needed.
+_QUEUE_COLUMNS = (
+    jobs.c.id,
+    jobs.c.user_id,
+    jobs.c.state,
+    jobs.c.priority,
+    jobs.c.submitted_at,
+    jobs.c.wake_at,
+    jobs.c.mem_bytes,
+    jobs.c.waiting_for,
+    jobs.c.kill_by,
+    jobs.c.spec,
+)
+
+
+def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Add jobs; their ids, in the order of the rows."""
+    statement = jobs.insert().returning(jobs.c.id, sort_by_parameter_order=True)
+    return [row.id for row in conn.execute(statement, list(rows))]
+
+
+def add_dependencies(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        conn.execute(dependencies.insert(), list(rows))
+
+
+def of_request(conn: Connection, user_id: int, request_keys: Sequence[str]) -> list[int]:
+    """Jobs that were accepted under these keys of the client's, in order of their ids."""
+    statement = select(jobs.c.id).where(jobs.c.user_id == user_id, jobs.c.request_key.in_(request_keys))
+    return [row.id for row in conn.execute(statement.order_by(jobs.c.id))]
+
+
+def many(conn: Connection, ids: Iterable[int]) -> dict[int, JobRow]:
+    """Whole rows by id, with the user's and the site's name; what does not exist is absent."""
+    found: dict[int, JobRow] = {}
+    wanted = list(ids)
+    for start in range(0, len(wanted), 500):
+        statement = _named().where(jobs.c.id.in_(wanted[start : start + 500]))
+        found.update({row.id: row for row in conn.execute(statement)})
+    return found
+
+
+def states(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Only the states: cheap, for waiting."""
+    found: dict[int, str] = {}
+    for start in range(0, len(ids), 500):
+        statement = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(ids[start : start + 500]))
+        found.update({row.id: row.state for row in conn.execute(statement)})
+    return found
+
+
+def specs(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Their specs, as JSON texts."""
+    found: dict[int, str] = {}
+    for start in range(0, len(ids), 500):
+        statement = select(jobs.c.id, jobs.c.spec).where(jobs.c.id.in_(ids[start : start + 500]))
+        found.update({row.id: row.spec for row in conn.execute(statement)})
+    return found
+
+
+def page(
+    conn: Connection,
+    *,
+    states: Sequence[str] = (),
+    user: str = "",
+    site: str = "",
+    name: str = "",
+    labels: Sequence[tuple[str, str]] = (),
+    array: int = 0,
+    before: int = 0,
+    limit: int = 50,
+) -> Sequence[JobRow]:
+    """The newest first, ids below ``before``; all that is given must match. ``name`` is a part of it."""
+    wanted: list[ColumnElement[bool]] = []
+    if states:
+        wanted.append(jobs.c.state.in_(states))
+    if user:
+        wanted.append(users.c.name == user)
+    if site:
+        wanted.append(sites.c.name == site)
+    if name:
+        wanted.append(jobs.c.name.contains(name, autoescape=True))
+    if array:
+        wanted.append(jobs.c.array_id == array)
+    if before:
+        wanted.append(jobs.c.id < before)
+    for key, value in labels:
+        wanted.append(_label(conn, key) == value)
+    statement = _named().where(and_(literal(True), *wanted)).order_by(jobs.c.id.desc()).limit(limit)
+    return conn.execute(statement).all()
+
+
+def open_jobs(conn: Connection) -> Iterable[JobRow]:
+    """Every job that has not ended, as the supervisor keeps it; in order of id, streamed."""
+    statement = select(*_QUEUE_COLUMNS).where(jobs.c.state.in_(OPEN)).order_by(jobs.c.id)
+    return conn.execution_options(yield_per=2000).execute(statement)
+
+
+def take_attention(conn: Connection) -> Sequence[JobRow]:
+    """The jobs that the supervisor must look at, each once: the mark is taken off."""
+    rows = conn.execute(select(*_QUEUE_COLUMNS).where(jobs.c.attention).order_by(jobs.c.id)).all()
+    if rows:
+        ids = [row.id for row in rows]
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            conn.execute(update(jobs).where(jobs.c.id.in_(part)).values(attention=False))
+    return rows
+
+
+def change(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set columns of jobs: each row has an ``id`` and what changes."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        names = tuple(sorted(name for name in row if name != "id"))
+        groups.setdefault(names, []).append({"b_id": row["id"], **{name: row[name] for name in names}})
+    for names, values in groups.items():
+        statement = update(jobs).where(jobs.c.id == bindparam("b_id"))
+        conn.execute(statement.values({name: bindparam(name) for name in names}), values)
+
+
+def dependents(conn: Connection, ended: Sequence[int]) -> Sequence[Row[Any]]:
+    """Who waits for these: (job_id, on_job_id, condition) of dependencies not met yet, where the job is QUEUED."""
+    found: list[Row[Any]] = []
+    for start in range(0, len(ended), 500):
+        statement = (
+            select(dependencies.c.job_id, dependencies.c.on_job_id, dependencies.c.condition)
+            .join(jobs, jobs.c.id == dependencies.c.job_id)
+            .where(
+                dependencies.c.on_job_id.in_(ended[start : start + 500]),
+                dependencies.c.met.is_(False),
+                jobs.c.state == "QUEUED",
+            )
+        )
+        found.extend(conn.execute(statement))
+    return found
+
+
+def meet(conn: Connection, pairs: Sequence[tuple[int, int]]) -> None:
+    """Mark dependencies as met and let their jobs wait for one less."""
+    if not pairs:
+        return
+    conn.execute(
+        update(dependencies)
+        .where(dependencies.c.job_id == bindparam("b_job"), dependencies.c.on_job_id == bindparam("b_on"))
+        .values(met=True),
+        [{"b_job": job, "b_on": on} for job, on in pairs],
+    )
+    conn.execute(
+        update(jobs).where(jobs.c.id == bindparam("b_job")).values(waiting_for=jobs.c.waiting_for - 1, attention=True),
+        [{"b_job": job} for job, _ in pairs],
+    )
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """How many jobs are in each state."""
+    return {
+        row.state: row.n for row in conn.execute(select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state))
+    }
+
+
+def _named() -> Any:
+    return (
+        select(jobs, users.c.name.label("user_name"), sites.c.name.label("site_name"))
+        .join(users, users.c.id == jobs.c.user_id)
+        .outerjoin(sites, sites.c.id == jobs.c.site_id)
+    )
+
+
+def _label(conn: Connection, key: str) -> ColumnElement[str]:
+    if conn.dialect.name == "postgresql":
+        return cast(jobs.c.spec, JSON)["labels"][key].astext
+    path = '$.labels."' + key.replace('"', "") + '"'
+    return cast(func.json_extract(jobs.c.spec, path), String)
