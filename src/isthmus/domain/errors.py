@@ -42,9 +42,21 @@ class IsthmusError(Exception):
 
 
 class Invalid(IsthmusError):
-    """What was asked for makes no sense as it is written."""
+    """What was asked for makes no sense as it is written. ``faults`` holds each, where several were found."""
 
     status = 422
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        place: str = "",
+        code: str = "",
+        faults: "tuple[Invalid, ...]" = (),
+    ) -> None:
+        super().__init__(message, hint=hint, place=place, code=code)
+        self.faults = faults
 
 
 class NotFound(IsthmusError):
