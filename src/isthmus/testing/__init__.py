@@ -1,0 +1,6 @@
+"""Doubles for tests of Isthmus and of what is built on it: a site, a transport and a clock, all in memory."""
+
+from isthmus.testing.clock import ManualClock
+from isthmus.testing.site import FakeAttempt, FakeSite
+
+__all__ = ["FakeAttempt", "FakeSite", "ManualClock"]
