@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from isthmus.domain.jobs import JobRequest
 from isthmus.domain.users import Caller, Event
@@ -18,6 +19,7 @@ class JobFilter:
     name: str = ""  # a substring
     label: tuple[tuple[str, str], ...] = ()
     array: int = 0
+    since: datetime | None = None  # submitted at this time or later
     before: int = 0  # ids smaller than this: the key of the next page; the newest come first
     limit: int = 50
 
