@@ -64,13 +64,15 @@ class Daemon:
         }
         self._keeper = subprocess.Popen(
             # The machine's own Python, bare: it starts in 15 ms.
-            [sys.executable, "-I", "-S", KEEPER, json.dumps(spec)],
+            [sys.executable, "-I", "-S", KEEPER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
             start_new_session=True,
         )
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(json.dumps(spec) + "\n")
         self.pid = 0
         _open[id(self)] = self
 

@@ -1,9 +1,9 @@
 """Runs one server and everything that the server starts, and ends them all when the tests are gone.
 
-A program of its own, started by `daemon.Daemon` with one argument, a JSON object: `argv` (may be empty: then it only
-waits to undo), `env`, `cwd`, `log`, `at_end` (commands that undo what was made in the kernel), `hold` (a file to
-hold a shared lock on while anything runs, or null). It takes one-word orders on stdin and answers each with one line
-on stdout:
+A program of its own, started by `daemon.Daemon`. The first line on stdin is a JSON object: `argv` (may be empty: then it
+only waits to undo), `env`, `cwd`, `log`, `at_end` (commands that undo what was made in the kernel), `hold` (a file to
+hold a shared lock on while anything runs, or null). Then it takes one-word orders on stdin and answers each with one
+line on stdout:
 
     start   starts the server                          -> its process id
     stop    SIGTERM, then SIGKILL to the server alone  -> its exit status; what it started goes on
@@ -161,7 +161,13 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         # A handler and not SIG_IGN: what is ignored stays ignored in the server, which could then not be stopped.
         signal.signal(number, lambda number, frame: None)
-    spec = json.loads(sys.argv[1])
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)  # no more than the line: what follows are orders, which `serve` reads
+        if not byte:
+            sys.exit("keeper: stdin ended before the order of what to keep")
+        line += byte
+    spec = json.loads(line)
     if spec["hold"]:
         fcntl.flock(os.open(spec["hold"], os.O_RDONLY), fcntl.LOCK_SH)
     try:

@@ -53,7 +53,7 @@ class Network:
         self.hosts: list[Host] = []
         self.gate: Host | None = None
         self.address = ""
-        """This machine's own address, as the hosts (with a gate: the gate alone) reach it."""
+        """This machine's address, by which the hosts (with a gate: the gate alone) reach it."""
         self._count = hosts
         self._gated = gate
 
@@ -66,46 +66,48 @@ class Network:
 
     def start(self) -> None:
         """Builds the namespaces and links. Raises ServerError with what `ip` said."""
-        outer, inner = _free_subnets(2)
+        outer, inner = free_subnets(2)
+        gate = f"{self._tag}g"
         names = [f"{self._tag}h{number}" for number in range(1, self._count + 1)]
-        spaces = [*names, f"{self._tag}g"] if self._gated else names
         self._daemon = undo(
             "network",
-            *([self._ip, "netns", "del", name] for name in spaces),
-            [self._ip, "link", "del", f"{self._tag}b" if not self._gated else f"{self._tag}g"],
+            *([self._ip, "netns", "del", name] for name in [*names, gate]),
+            [self._ip, "link", "del", f"{self._tag}b"],
+            [self._ip, "route", "del", "unreachable", f"{inner}.0/24"],
         )
-        for name in spaces:
-            self._do("netns", "add", name)
-            self._do("-n", name, "link", "set", "lo", "up")
-            run(
-                [program("nsenter"), f"--net=/run/netns/{name}", program("sysctl"), "-qw", "net.ipv4.ip_forward=0"],
-                what=f"keeping {name} from forwarding",
-            )
-        bridge, where = f"{self._tag}b", None
-        if self._gated:
-            where = f"{self._tag}g"
-            self._do("link", "add", where, "type", "veth", "peer", "name", "up0", "netns", where)
-            self._do("addr", "add", f"{outer}.1/24", "dev", where)
-            self._do("link", "set", where, "up")
-            self._do("-n", where, "addr", "add", f"{outer}.2/24", "dev", "up0")
-            self._do("-n", where, "link", "set", "up0", "up")
-            self.gate = Host("gate", where, f"{outer}.2", where)
-            self.address = f"{outer}.1"
-        else:
-            self.address = f"{inner}.1"
-        self._do("link", "add", bridge, "type", "bridge", "forward_delay", "0", netns=where)
-        self._do("addr", "add", f"{inner}.1/24", "dev", bridge, netns=where)
-        self._do("link", "set", bridge, "up", netns=where)
+        self.address = f"{outer}.1"
+        self._add_bridge(f"{self._tag}b", self.address, None)
+        if not self._gated:
+            for number, name in enumerate(names, start=1):
+                self.hosts.append(self._add_host(f"h{number}", name, f"{outer}.{10 + number}", f"{self._tag}b", None))
+            return
+        # Or packets for the hosts would leave this machine by its default route, and who knows who answers there.
+        self._do("route", "add", "unreachable", f"{inner}.0/24")
+        self.gate = self._add_host("gate", gate, f"{outer}.2", f"{self._tag}b", None)
+        self._add_bridge("inner", f"{inner}.1", gate)
         for number, name in enumerate(names, start=1):
-            address = f"{inner}.{10 + number}"
-            self._do("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name, netns=where)
-            self._do("link", "set", name, "master", bridge, "up", netns=where)
-            self._do("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-            self._do("-n", name, "link", "set", "eth0", "up")
-            if self._gated:
-                # The gate's outer address is what the gate's servers are known by, to both sides.
-                self._do("-n", name, "route", "add", f"{outer}.2/32", "via", f"{inner}.1")
-            self.hosts.append(Host(f"h{number}", name, address, name, where))
+            host = self._add_host(f"h{number}", name, f"{inner}.{10 + number}", "inner", gate)
+            # The gate's outer address is what its servers are known by to both sides.
+            self._do("route", "add", f"{outer}.2/32", "via", f"{inner}.1", netns=name)
+            self.hosts.append(host)
+
+    def _add_bridge(self, name: str, address: str, netns: str | None) -> None:
+        self._do("link", "add", name, "type", "bridge", "forward_delay", "0", netns=netns)
+        self._do("addr", "add", f"{address}/24", "dev", name, netns=netns)
+        self._do("link", "set", name, "up", netns=netns)
+
+    def _add_host(self, name: str, netns: str, address: str, bridge: str, bridge_netns: str | None) -> Host:
+        self._do("netns", "add", netns)
+        self._do("link", "set", "lo", "up", netns=netns)
+        run(
+            [program("nsenter"), f"--net=/run/netns/{netns}", program("sysctl"), "-qw", "net.ipv4.ip_forward=0"],
+            what=f"keeping {name} from forwarding",
+        )
+        self._do("link", "add", netns, "type", "veth", "peer", "name", "eth0", "netns", netns, netns=bridge_netns)
+        self._do("link", "set", netns, "master", bridge, "up", netns=bridge_netns)
+        self._do("addr", "add", f"{address}/24", "dev", "eth0", netns=netns)
+        self._do("link", "set", "eth0", "up", netns=netns)
+        return Host(name, netns, address, netns, bridge_netns)
 
     def stop(self) -> None:
         """Removes the namespaces and links. May be called again."""
@@ -124,8 +126,7 @@ class Network:
 
     def limit_rate(self, host: Host, mbit: float | None) -> None:
         """Limits what flows to and from the host to `mbit` megabits a second each way; None lifts the limit."""
-        inside = "up0" if host is self.gate else "eth0"
-        for device, netns in ((host.port, host.port_netns), (inside, host.netns)):
+        for device, netns in ((host.port, host.port_netns), ("eth0", host.netns)):
             tc = [program("tc")] + (["-n", netns] if netns else [])
             if mbit is None:
                 run([*tc, "qdisc", "del", "dev", device, "root"], what=f"lifting the limit of {host.name}")
@@ -140,7 +141,7 @@ class Network:
         run([self._ip, *(["-n", netns] if netns else []), *words], what="building the network")
 
 
-def _free_subnets(count: int) -> list[str]:
+def free_subnets(count: int) -> list[str]:
     """The first three numbers of `count` /24 networks that this machine has no address in.
 
     They come from 198.18.0.0/15, which RFC 2544 sets apart for tests of network devices: no real site uses it.

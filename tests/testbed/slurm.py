@@ -332,6 +332,8 @@ class SlurmCluster:
                 program("slurmd"), "-D", "-N", node, "-f", str(self.conf),
             ),
             folder=self._folder / "log",
+            # Nobody else takes away the control groups of a node that is no more.
+            at_end=[[program("find"), str(MEMORY_CGROUPS / f"slurm_{node}"), "-depth", "-type", "d", "-delete"]],
         )  # fmt: skip
 
     def _write_configuration(self) -> None:
