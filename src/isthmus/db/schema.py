@@ -196,7 +196,7 @@ metrics = Table(
     Column("name", String(200), nullable=False),
     Column("step", Float),
     Column("at", Float, nullable=False),
-    Column("value", Float, nullable=False),
+    Column("value", Float),  # NULL: not a finite number
     Index("ix_metrics_attempt_id_name_id", "attempt_id", "name", "id"),
 )
 
