@@ -59,14 +59,14 @@ class Verdict:
     ended_at: float | None = None
     nodes: str = ""
     native_state: str = ""
-    reports: int = 0  # the offset to keep
-    cursor: int = 0  # the offset to ask from next: past a final report that is not judged yet
+    reports: int = 0  # the offset to keep: before a final report until that is judged
     metrics: list[Metric] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, Any] | None = None
     outputs: list[dict[str, Any]] = field(default_factory=list)
     log_bytes: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    waiting: str = ""  # why the site's queue holds it, in a sentence
     bad_lines: int = 0
     doubt: bool = False
 
@@ -82,6 +82,7 @@ class Said:
     exit_code: int | None = None
     signal: int | None = None
     nodes: tuple[str, ...] = ()
+    claimed: bool = True  # a runner has taken the attempt; if not, no report will come after its end
 
 
 def judge(
@@ -92,8 +93,10 @@ def judge(
     ``begin`` is the offset of the first byte of ``reports``; what is known already is skipped, and a gap makes
     all of it ignored. ``doubted_s`` says for how long the attempt has seemed ended without a final report.
     """
-    verdict = Verdict(reports=standing.reports, cursor=standing.reports)
+    verdict = Verdict(reports=standing.reports)
     verdict.native_state = said.native_state or standing.native_state
+    if said.state == "pending":
+        verdict.waiting = said.message
     if said.nodes:
         verdict.nodes = ",".join(said.nodes)
     final = _read(verdict, standing, begin, reports)
@@ -102,7 +105,6 @@ def judge(
         _finish(verdict, standing, said, report, doubted_s)
         if verdict.state is not None and verdict.state.rank >= AttemptState.COLLECTING.rank:
             verdict.reports = offset
-        verdict.cursor = offset
         return verdict
     _native(verdict, standing, said, now, doubted_s)
     return verdict
@@ -122,13 +124,13 @@ def _read(verdict: Verdict, standing: Standing, begin: int, reports: bytes) -> t
             at = float(report["t"])
         except (ValueError, KeyError, TypeError):
             verdict.bad_lines += 1
-            verdict.reports = verdict.cursor = end
+            verdict.reports = end
             continue
         if kind == "finished":
-            verdict.reports = verdict.cursor = offset
+            verdict.reports = offset
             return end, report
         _take(verdict, kind, at, report)
-        verdict.reports = verdict.cursor = end
+        verdict.reports = end
     if verdict.started_at is not None and standing.state.rank < AttemptState.RUNNING.rank:
         verdict.state = AttemptState.RUNNING
     return None
@@ -210,7 +212,8 @@ def _native(verdict: Verdict, standing: Standing, said: Said, now: float, doubte
     if said.state not in ("ended", "gone"):
         return
     patience = ENDED_PATIENCE_S if said.state == "ended" else GONE_PATIENCE_S
-    if doubted_s is None or doubted_s < patience:
+    certain = standing.kill_requested and not said.claimed
+    if not certain and (doubted_s is None or doubted_s < patience):
         verdict.doubt = True
         return
     verdict.message = said.message

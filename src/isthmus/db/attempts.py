@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from isthmus.db.schema import attempts, jobs, outputs, sites, users
 
-AttemptRow = Row[Any]
+# A row of `attempts` with the columns of its job that `_with_job` adds.
+AttemptRow = Any
 
 
 def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -46,7 +47,7 @@ def change(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         conn.execute(statement.values({name: bindparam(name) for name in names}), values)
 
 
-def load_of_sites(conn: Connection) -> Sequence[Row[Any]]:
+def load_of_sites(conn: Connection) -> Sequence[Any]:
     """Live attempts as (site name, user name, state, plan): what placement must count."""
     statement = (
         select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
@@ -69,7 +70,7 @@ def add_outputs(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         conn.execute(outputs.insert(), list(rows))
 
 
-def outputs_of(conn: Connection, job_id: int) -> Sequence[Row[Any]]:
+def outputs_of(conn: Connection, job_id: int) -> Sequence[Any]:
     """What the job's last successful attempt left, with the attempt's key and site."""
     statement = (
         select(outputs, attempts.c.key, attempts.c.site_id, attempts.c.user_id, sites.c.name.label("site_name"))

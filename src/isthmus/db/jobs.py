@@ -22,7 +22,8 @@ from isthmus.db.schema import dependencies, jobs, sites, users
 
 OPEN = ("QUEUED", "STAGING", "PENDING", "RUNNING", "COLLECTING")
 
-JobRow = Row[Any]
+# A row of `jobs`; its columns are those that the query names.
+JobRow = Any
 
 # What the supervisor keeps of a job is read with these; the spec is left to when it is needed.
 _QUEUE_COLUMNS = (
@@ -192,7 +193,7 @@ def _named() -> Any:
     )
 
 
-def _label(conn: Connection, key: str) -> ColumnElement[str]:
+def _label(conn: Connection, key: str) -> Any:
     if conn.dialect.name == "postgresql":
         return cast(jobs.c.spec, JSON)["labels"][key].astext
     path = '$.labels."' + key.replace('"', "") + '"'

@@ -90,7 +90,7 @@ def limits(need: Need, site: SiteSnapshot) -> str:
 
 
 def capacity(need: Need, site: SiteSnapshot) -> str:
-    if site.own_queue:
+    if site.own_queue or site.queued_jobs < site.backlog:
         return ""
     if site.used_cpus + need.cpus > site.total_cpus:
         return f"{max(0, site.total_cpus - site.used_cpus)} of {site.total_cpus} cores are free, it needs {need.cpus}"

@@ -152,11 +152,12 @@ class _Rooms:
 
 
 def _assign(ticket: Ticket, need: Need, site: SiteSnapshot, target: tuple[str, str]) -> Assignment:
+    if site.own_queue or site.used_cpus + need.cpus > site.total_cpus:
+        site.queued_jobs += 1
     site.used_cpus += need.cpus * need.nodes
     site.used_mem += need.mem * need.nodes
     site.used_gpus += need.gpus * need.nodes
     site.used_jobs += 1
-    site.queued_jobs += 1 if site.own_queue else 0
     site.jobs_of[need.user] = site.jobs_of.get(need.user, 0) + 1
     return Assignment(ticket.job, site.name, *target)
 

@@ -16,6 +16,7 @@ class SiteSnapshot:
     health: Health = Health.UP
     health_message: str = ""
     own_queue: bool = False  # its batch system queues by itself: more than fits at once may be sent
+    backlog: int = 0  # else: how many may wait there for a free place, so that none stays idle
     multi_node: bool = False
     queues: tuple[Queue, ...] = ()
     labels: Mapping[str, Label] = field(default_factory=dict)

@@ -1,0 +1,93 @@
+"""Sites as placement sees them: snapshots kept up to date as attempts come and go."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
+from isthmus.placement.needs import Need
+from isthmus.placement.snapshot import SiteSnapshot
+from isthmus.sites.kinds import find_kind
+
+_SPEC: TypeAdapter[SiteSpec] = TypeAdapter(SiteSpec)
+_INVENTORY: TypeAdapter[Inventory] = TypeAdapter(Inventory)
+
+
+def read_site(text: str) -> SiteSpec:
+    """A site's spec as the database keeps it."""
+    return _SPEC.validate_json(text)
+
+
+def write_site(spec: SiteSpec) -> str:
+    return _SPEC.dump_json(spec, exclude_defaults=True).decode()
+
+
+def read_inventory(text: str) -> Inventory:
+    return _INVENTORY.validate_json(text or "{}")
+
+
+def write_inventory(inventory: Inventory) -> str:
+    return _INVENTORY.dump_json(inventory, exclude_defaults=True).decode()
+
+
+def snapshot(row: Any, cached: Iterable[str] = ()) -> SiteSnapshot:
+    """An empty site as placement sees it, from its row."""
+    spec = read_site(row.spec)
+    inventory = read_inventory(row.inventory)
+    kind = find_kind(spec.kind)
+    engines = frozenset([spec.engine] if spec.engine and spec.engine != "none" else inventory.engines)
+    built_in: dict[str, str | int | float | bool] = {"site": spec.name, "kind": spec.kind}
+    if spec.zone:
+        built_in["zone"] = spec.zone
+    if inventory.architecture:
+        built_in["architecture"] = inventory.architecture
+    return SiteSnapshot(
+        name=spec.name,
+        state=SiteState(row.state),
+        health=Health(row.health),
+        health_message=row.health_message,
+        own_queue=kind.own_queue,
+        backlog=kind.backlog,
+        multi_node=kind.multi_node,
+        queues=inventory.queues,
+        labels={**built_in, **spec.labels},
+        zone=spec.zone,
+        engines=engines,
+        engines_known=bool(engines) or not kind.own_queue,
+        max_jobs=spec.limits.jobs,
+        max_jobs_per_user=spec.limits.jobs_per_user,
+        max_queued=spec.limits.queued,
+        max_cpus=spec.limits.cpus,
+        max_gpus=spec.limits.gpus,
+        cpu_hour=spec.price.cpu_hour,
+        gpu_hour=spec.price.gpu_hour,
+        used_jobs=inventory.others,
+        cached=frozenset(cached),
+    )
+
+
+def plan_text(need: Need, queue: str, node: str) -> str:
+    """What an attempt's row keeps of its placement; `count` adds it up again."""
+    return json.dumps(
+        {
+            "queue": queue,
+            "node": node,
+            "cpus": need.cpus,
+            "mem": need.mem,
+            "gpus": need.gpus,
+            "nodes": need.nodes,
+        }
+    )
+
+
+def count(site: SiteSnapshot, plan: Mapping[str, Any], user: str, waiting: bool, sign: int = 1) -> None:
+    """Add an attempt to what its site has in use, or with ``sign`` -1 take it off."""
+    nodes = int(plan.get("nodes", 1)) * sign
+    site.used_cpus += int(plan.get("cpus", 1)) * nodes
+    site.used_mem += int(plan.get("mem", 0)) * nodes
+    site.used_gpus += int(plan.get("gpus", 0)) * nodes
+    site.used_jobs += sign
+    site.queued_jobs += sign if waiting else 0
+    site.jobs_of[user] = max(0, site.jobs_of.get(user, 0) + sign)

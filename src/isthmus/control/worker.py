@@ -1,0 +1,474 @@
+"""A worker drives all live attempts of one user at one site: submits, watches, ends, collects.
+
+    supervisor ──take()──► inbox ─► stage ─► submit ─► watch ─► record ─► collect ─► ended()
+                                              ▲          │
+                                  one call for all       one call for all
+
+Everything it asks of the site is idempotent by the attempt's key, and everything it learns is recorded before it
+is acted on; so it may be stopped at any instruction and another goes on from the database.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from isthmus.control.lifecycle import Said, Standing, Verdict, judge
+from isthmus.control.live import Live, read_spec
+from isthmus.control.recording import Record
+from isthmus.db import attempts as attempt_rows
+from isthmus.domain.clock import Clock
+from isthmus.domain.errors import IsthmusError, Refused, SiteError
+from isthmus.domain.reasons import Reason
+from isthmus.domain.states import AttemptState
+from isthmus.sites.base import Kill, Known, Polled, Seen, Site, Submission, Submitted
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCH = 256  # submissions in one call
+WATCH_S = 30.0  # a poll waits this long for news
+DOUBT_S = 1.0  # between questions about an attempt that seems to have ended
+RETRY_S = (0.5, 60.0)  # back-off after the site failed: first, longest
+
+
+class Desk(Protocol):
+    """What a worker needs of the supervisor."""
+
+    clock: Clock
+
+    async def record(self, fn: Callable[[Connection], T]) -> T:
+        """Write in a transaction that only the leading supervisor can commit."""
+        ...
+
+    async def prepare(self, live: Live, site: Site) -> Submission:
+        """Bring image and data there and build the submission. Raises IsthmusError."""
+        ...
+
+    async def collect(self, live: Live, site: Site) -> str:
+        """Check and bring home the outputs; why it failed, or "". Raises SiteError to be called again."""
+        ...
+
+    def learned(self, live: Live, facts: Mapping[str, object]) -> None:
+        """A runner told something about the site's nodes."""
+        ...
+
+    def moved(self, live: Live, before: AttemptState) -> None:
+        """An attempt changed its state."""
+        ...
+
+    def health(self, worker: "Worker", failure: IsthmusError | None, others: int | None) -> None:
+        """The site answered, or did not."""
+        ...
+
+
+class Worker:
+    """See the module. ``run`` works until cancelled; the other methods are called from the same loop."""
+
+    def __init__(self, name: str, site_id: int, site: Site, desk: Desk, *, asks_batch: bool) -> None:
+        self.name = name
+        self.site_id = site_id
+        self.site = site
+        self.live: dict[str, Live] = {}
+        self._desk = desk
+        self._asks_batch = asks_batch
+        self._inbox: asyncio.Queue[Live] = asyncio.Queue()
+        self._ready: asyncio.Queue[tuple[Live, Submission]] = asyncio.Queue()
+        self._watch = asyncio.Event()
+        self._kills = asyncio.Event()
+        self._collecting: asyncio.Queue[Live] = asyncio.Queue()
+        self._failures = 0
+        self._recording = asyncio.Lock()
+
+    def take(self, live: Live) -> None:
+        """Drive this attempt from where it is."""
+        self.live[live.key] = live
+        if live.state is AttemptState.COLLECTING:
+            self._collecting.put_nowait(live)
+        elif live.native_id and live.state.rank >= AttemptState.SUBMITTED.rank:
+            self._watch.set()
+        else:
+            self._inbox.put_nowait(live)
+        if live.kill_requested:
+            self._kills.set()
+
+    def kill(self, live: Live) -> None:
+        """End this attempt as soon as the site can be told."""
+        live.kill_requested = True
+        self._kills.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._prepare_all(group))
+            group.create_task(self._submit_all())
+            group.create_task(self._watch_all())
+            group.create_task(self._kill_all())
+            group.create_task(self._collect_all(group))
+
+    # ---- from the inbox to the batch system
+
+    async def _prepare_all(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            live = await self._inbox.get()
+            if live.need.digests or live.spec.image:
+                group.create_task(self._prepare(live))
+            else:
+                await self._prepare(live)
+
+    async def _prepare(self, live: Live) -> None:
+        while live.key in self.live:
+            if live.kill_requested and not live.native_id and live.state is AttemptState.CREATED:
+                # Another process may have submitted it before a crash: a fence makes sure that it never starts.
+                if await self._fence(live):
+                    await self._give_up(live, AttemptState.KILLED, Reason.KILLED, "")
+                    return
+            else:
+                try:
+                    submission = await self._desk.prepare(live, self.site)
+                except SiteError as error:
+                    if error.transient:
+                        self._failed(error)
+                    else:
+                        await self._give_up(live, AttemptState.FAILED, _stage_reason(error), str(error))
+                        return
+                except IsthmusError as error:
+                    await self._give_up(live, AttemptState.FAILED, _stage_reason(error), str(error))
+                    return
+                else:
+                    self._ready.put_nowait((live, submission))
+                    return
+            await self._back_off()
+
+    async def _submit_all(self) -> None:
+        while True:
+            batch = [await self._ready.get()]
+            while not self._ready.empty() and len(batch) < BATCH:
+                batch.append(self._ready.get_nowait())
+            while batch:
+                batch = await self._submit(batch)
+                if batch:
+                    await self._back_off()
+
+    async def _submit(self, batch: list[tuple[Live, Submission]]) -> list[tuple[Live, Submission]]:
+        """Submit; what is to be submitted again is returned."""
+        try:
+            results = await self.site.submit([submission for _, submission in batch])
+        except SiteError as error:
+            # Whether the batch system has them is unknown: the same keys again are the same attempts.
+            if error.transient:
+                self._failed(error)
+                return batch
+            results = {live.key: error for live, _ in batch}
+        self._answered()
+        again: list[tuple[Live, Submission]] = []
+        taken: list[Live] = []
+        refused: list[tuple[Live, IsthmusError]] = []
+        for live, submission in batch:
+            answer = results.get(live.key)
+            if isinstance(answer, Submitted):
+                live.native_id = answer.native_id
+                taken.append(live)
+            elif answer is None or answer.transient:
+                if answer is not None:
+                    self._failed(answer)
+                again.append((live, submission))
+            else:
+                refused.append((live, answer))
+        if taken:
+            self._watch.set()
+            if any(live.kill_requested for live in taken):
+                self._kills.set()
+            await self._record_submitted(taken)
+        for live, error in refused:
+            reason = Reason.DISK_FULL if error.code == "disk-full" else Reason.SUBMIT
+            state = AttemptState.KILLED if live.kill_requested else AttemptState.FAILED
+            await self._give_up(live, state, reason, str(error))
+        return again
+
+    async def _record_submitted(self, taken: list[Live]) -> None:
+        now = self._desk.clock.now().timestamp()
+
+        def record(conn: Connection) -> None:
+            rows = attempt_rows.by_keys(conn, [live.key for live in taken])
+            unit = Record(conn, now)
+            for live in taken:
+                row = rows.get(live.key)
+                if row is not None and row.live:
+                    unit.submitted(row, live.native_id)
+            unit.flush()
+
+        async with self._recording:
+            await self._desk.record(record)
+            for live in taken:
+                self._moved(live, AttemptState.SUBMITTED)
+
+    # ---- watching
+
+    async def _watch_all(self) -> None:
+        polls: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                self._watch.clear()
+                if any(live.native_id for live in self.live.values()):
+                    polls.add(asyncio.create_task(self._poll()))
+                news = asyncio.create_task(self._watch.wait())
+                done, _ = await asyncio.wait({*polls, news}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                for task in done & polls:
+                    polls.discard(task)
+                    task.result()
+                if len(polls) > 4:
+                    done, polls = await asyncio.wait(polls, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in polls:
+                task.cancel()
+
+    async def _poll(self) -> None:
+        """Ask once, waiting for news, and record them."""
+        doubted = [live for live in self.live.values() if live.doubted_since is not None]
+        known = {
+            live.key: Known(live.native_id, live.reports, "" if live.doubted_since is not None else live.native_state)
+            for live in self.live.values()
+            if live.native_id and live.state.rank < AttemptState.COLLECTING.rank
+        }
+        if not known:
+            return
+        try:
+            polled = await self.site.poll(known, wait_s=WATCH_S)
+        except SiteError as error:
+            self._failed(error)
+            await self._back_off()
+            self._watch.set()
+            return
+        self._answered(polled.others)
+        if polled.attempts:
+            async with self._recording:
+                await self._apply(polled)
+        if doubted or any(live.doubted_since is not None for live in self.live.values()):
+            await self._desk.clock.sleep(DOUBT_S)
+        self._watch.set()
+
+    async def _apply(self, polled: Polled) -> None:
+        now = self._desk.clock.now().timestamp()
+        monotonic = self._desk.clock.monotonic()
+        news = {key: seen for key, seen in polled.attempts.items() if key in self.live}
+        lost = await self._fence_lost(news, now, monotonic)
+        news = {key: seen for key, seen in news.items() if key not in lost}
+        if not news:
+            return
+
+        def record(conn: Connection) -> dict[str, Verdict]:
+            rows = attempt_rows.by_keys(conn, list(news))
+            unit = Record(conn, now)
+            verdicts: dict[str, Verdict] = {}
+            for key, seen in news.items():
+                row = rows.get(key)
+                if row is None or not row.live:
+                    verdicts[key] = Verdict(state=AttemptState(row.state) if row is not None else AttemptState.LOST)
+                    continue
+                spec = read_spec(row.job_spec)
+                verdict = self._judge(row, bool(spec.outputs), seen, now, monotonic)
+                unit.verdict(row, verdict, spec.retry)
+                verdicts[key] = verdict
+            unit.flush()
+            return verdicts
+
+        verdicts = await self._desk.record(record)
+        for key, verdict in verdicts.items():
+            self._follow(self.live[key], verdict, monotonic)
+
+    def _judge(self, row: attempt_rows.AttemptRow, collects: bool, seen: Seen, now: float, monotonic: float) -> Verdict:
+        live = self.live[row.key]
+        standing = Standing(
+            state=AttemptState(row.state),
+            reports=row.reports,
+            kill_requested=bool(row.kill_by) or live.kill_requested,
+            collects=collects,
+            asks_batch=self._asks_batch,
+            native_state=row.native_state,
+        )
+        doubted_s = None if live.doubted_since is None else monotonic - live.doubted_since
+        return judge(standing, _said(seen), seen.offset, seen.reports, now, doubted_s)
+
+    def _follow(self, live: Live, verdict: Verdict, monotonic: float) -> None:
+        """Keep in memory what was recorded."""
+        live.reports = max(live.reports, verdict.reports)
+        live.native_state = verdict.native_state or live.native_state
+        if verdict.facts:
+            self._desk.learned(live, verdict.facts)
+        if verdict.doubt:
+            if live.doubted_since is None:
+                live.doubted_since = monotonic
+        else:
+            live.doubted_since = None
+        if verdict.state is not None:
+            self._moved(live, verdict.state)
+
+    async def _fence_lost(self, news: Mapping[str, Seen], now: float, monotonic: float) -> set[str]:
+        """Before an attempt is called lost, the site is told that it must never start. Those that can't be wait."""
+        suspects = []
+        for key, seen in news.items():
+            live = self.live[key]
+            standing = Standing(
+                state=live.state,
+                reports=live.reports,
+                kill_requested=live.kill_requested,
+                asks_batch=self._asks_batch,
+                native_state=live.native_state,
+            )
+            doubted_s = None if live.doubted_since is None else monotonic - live.doubted_since
+            verdict = judge(standing, _said(seen), seen.offset, seen.reports, now, doubted_s)
+            if verdict.state is AttemptState.LOST:
+                suspects.append(live)
+        unfenced: set[str] = set()
+        for live in suspects:
+            if not await self._fence(live):
+                unfenced.add(live.key)
+        return unfenced
+
+    # ---- ending
+
+    async def _kill_all(self) -> None:
+        while True:
+            await self._kills.wait()
+            self._kills.clear()
+            wanted = [
+                live for live in self.live.values() if live.kill_requested and not live.kill_sent and live.native_id
+            ]
+            if not wanted:
+                continue
+            kills = {live.key: Kill(live.native_id, float(live.spec.grace)) for live in wanted}
+            try:
+                answers = await self.site.kill(kills, fence=True)
+            except SiteError as error:
+                self._failed(error)
+                await self._back_off()
+                self._kills.set()
+                continue
+            self._answered()
+            for live in wanted:
+                failure = answers.get(live.key)
+                if failure is None:
+                    live.kill_sent = True
+                else:
+                    log.warning("%s: %s was not killed: %s", self.name, live.key, failure)
+            if any(not live.kill_sent for live in wanted):
+                await self._back_off()
+                self._kills.set()
+            self._watch.set()
+
+    async def _fence(self, live: Live) -> bool:
+        try:
+            answers = await self.site.kill({live.key: Kill(live.native_id, 0.0)}, fence=True)
+        except SiteError as error:
+            self._failed(error)
+            return False
+        return answers.get(live.key) is None
+
+    async def _give_up(self, live: Live, state: AttemptState, reason: Reason, message: str) -> None:
+        now = self._desk.clock.now().timestamp()
+
+        def record(conn: Connection) -> None:
+            row = attempt_rows.by_keys(conn, [live.key]).get(live.key)
+            if row is None or not row.live:
+                return
+            unit = Record(conn, now)
+            unit.give_up(row, state, reason, message, live.spec.retry)
+            unit.flush()
+
+        async with self._recording:
+            await self._desk.record(record)
+            self._moved(live, state)
+
+    # ---- outputs
+
+    async def _collect_all(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            live = await self._collecting.get()
+            group.create_task(self._collect(live))
+
+    async def _collect(self, live: Live) -> None:
+        while live.key in self.live:
+            try:
+                failure = await self._desk.collect(live, self.site)
+                break
+            except SiteError as error:
+                if not error.transient:
+                    failure = str(error)
+                    break
+                self._failed(error)
+            except IsthmusError as error:
+                failure = str(error)
+                break
+            await self._back_off()
+        else:
+            return
+        now = self._desk.clock.now().timestamp()
+
+        def record(conn: Connection) -> None:
+            row = attempt_rows.by_keys(conn, [live.key]).get(live.key)
+            if row is not None and row.live:
+                unit = Record(conn, now)
+                unit.collected(row, failure, live.spec.retry)
+                unit.flush()
+
+        async with self._recording:
+            await self._desk.record(record)
+            self._moved(live, AttemptState.FAILED if failure else AttemptState.COMPLETED)
+
+    # ---- bookkeeping
+
+    def _moved(self, live: Live, state: AttemptState) -> None:
+        before = live.state
+        if state.rank <= before.rank and not (state.ended and not before.ended):
+            return
+        live.state = state
+        if state is AttemptState.COLLECTING:
+            self._collecting.put_nowait(live)
+        if state.ended:
+            self.live.pop(live.key, None)
+        self._desk.moved(live, before)
+
+    def _answered(self, others: int | None = None) -> None:
+        if self._failures:
+            self._failures = 0
+            self._watch.set()
+            self._kills.set()
+        self._desk.health(self, None, others)
+
+    def _failed(self, error: IsthmusError) -> None:
+        self._failures += 1
+        self._desk.health(self, error, None)
+
+    async def _back_off(self) -> None:
+        first, longest = RETRY_S
+        await self._desk.clock.sleep(min(longest, first * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0))
+
+
+def _said(seen: Seen) -> Said:
+    return Said(
+        state=seen.state,
+        native_state=seen.native_state,
+        reason=seen.reason,
+        message=seen.message,
+        exit_code=seen.exit_code,
+        signal=seen.signal,
+        nodes=seen.nodes,
+        claimed=seen.claimed,
+    )
+
+
+def _stage_reason(error: IsthmusError) -> Reason:
+    if error.code == "disk-full":
+        return Reason.DISK_FULL
+    return Reason.SUBMIT if isinstance(error, Refused) and error.code == "batch-refused" else Reason.STAGE
+
+
+def busy(workers: Iterable[Worker]) -> int:
+    """How many live attempts these workers have."""
+    return sum(len(worker.live) for worker in workers)
