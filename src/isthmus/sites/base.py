@@ -242,9 +242,7 @@ class Site(Protocol):
         """The entries of a folder, down to `depth` levels."""
         ...
 
-    async def cache(
-        self, *, have: Sequence[str] = (), remove: Sequence[str] = (), everything: bool = False
-    ) -> Cache:
+    async def cache(self, *, have: Sequence[str] = (), remove: Sequence[str] = (), everything: bool = False) -> Cache:
         """Which of the digests `have` lie in the cache (these count as used now), or `everything`.
 
         `remove` comes first.
@@ -255,9 +253,7 @@ class Site(Protocol):
         """Remove the folders of ended attempts and the checkpoints of jobs. Silent if gone."""
         ...
 
-    async def put(
-        self, source: Source, path: str, *, size: int, digest: str, progress: Progress | None = None
-    ) -> None:
+    async def put(self, source: Source, path: str, *, size: int, digest: str, progress: Progress | None = None) -> None:
         """Bring a file there; it exists under `path` only once its sha256 was verified.
 
         Goes on where an earlier call was cut. `digest` is 64 hex digits.
