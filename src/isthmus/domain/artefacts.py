@@ -56,6 +56,30 @@ class Artefact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What a person says of a dataset or image to be registered. Its content is uploaded, or it has one of
+    ``path`` (a file or folder on the control plane's machine) and ``reference``.
+
+    A reference is, for an image, what its engine pulls (``docker://python:3.12``) or the absolute path of an image that
+    lies at the site; for a dataset ``SITE:/path``: data that lies at a site already and is only measured there.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    version: str = ""  # "": the next number
+    digest: str = ""  # sha256:<hex>, if it is known: then it is checked
+    size: Bytes | None = None  # of the upload, if it is known: for its progress, and checked
+    is_folder: bool = False  # what is uploaded is the canonical stream of a folder
+    format: ImageFormat | None = None  # images; None: found out from the content
+    path: str = ""
+    reference: str = ""
+    zones: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """A copy of an artefact at a site (or in the control plane's own store: site "")."""
 
