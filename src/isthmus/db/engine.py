@@ -73,9 +73,7 @@ class Database:
             raise
         return self
 
-    async def write(
-        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(connection, ...)`` in a transaction of the only writer and return what it returns.
 
         What it wrote is durable when this returns. Any exception undoes all of it and is raised here. ``fn`` runs

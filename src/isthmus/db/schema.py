@@ -133,6 +133,7 @@ jobs = Table(
     Column("node", String(200), nullable=False, server_default=""),
     Column("exit_code", Integer),
     Column("waiting_for", Integer, nullable=False, server_default="0"),  # dependencies not yet ended
+    Column("zones", Text),  # JSON list: where its data may be, inherited from all that it reads; NULL: anywhere
     Column("kill_by", String(100)),  # who asked for its end
     Column("request_key", String(100)),  # a client's own key: the same request twice is one job
     Column("attention", Boolean, nullable=False, server_default=true()),  # the supervisor must look
@@ -182,9 +183,7 @@ attempts = Table(
     Column("usage", Text, nullable=False, server_default="{}"),  # the last and peak figures
     Column("progress", Text, nullable=False, server_default=""),
     # One live attempt of a job at most, whatever the code does.
-    Index(
-        "uq_attempts_live_job", "job_id", unique=True, sqlite_where=text("live = 1"), postgresql_where=text("live")
-    ),
+    Index("uq_attempts_live_job", "job_id", unique=True, sqlite_where=text("live = 1"), postgresql_where=text("live")),
     Index("ix_attempts_live", "live", sqlite_where=text("live = 1"), postgresql_where=text("live")),
 )
 
@@ -255,6 +254,14 @@ replicas = Table(
     Column("bytes_done", BigInteger, nullable=False, server_default="0"),
     Column("error", Text, nullable=False, server_default=""),
     Column("last_used_at", Float),
+)
+
+# Which content an attempt needs at its site: what is needed by a live one is not collected as garbage.
+uses = Table(
+    "uses",
+    metadata,
+    Column("attempt_id", Id, ForeignKey("attempts.id"), primary_key=True),
+    Column("digest", String(80), primary_key=True, index=True),
 )
 
 events = Table(

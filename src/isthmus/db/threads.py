@@ -200,9 +200,7 @@ class Writer(Threads):
             link.drop()
         self._answer(group, topics)
 
-    def _run_group(
-        self, connection: Connection, group: list[Ask], waiting: deque[Ask], topics: set[str]
-    ) -> None:
+    def _run_group(self, connection: Connection, group: list[Ask], waiting: deque[Ask], topics: set[str]) -> None:
         until = time.monotonic() + GROUP_S
         alone = not waiting
         while True:

@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.Column("node", sa.String(200), server_default="", nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("waiting_for", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("zones", sa.Text(), nullable=True),
         sa.Column("kill_by", sa.String(100), nullable=True),
         sa.Column("request_key", sa.String(100), nullable=True),
         sa.Column("attention", sa.Boolean(), server_default=sa.true(), nullable=False),
@@ -288,10 +289,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_outputs"),
     )
     op.create_index("ix_outputs_job_id", "outputs", ["job_id"], unique=False)
+    op.create_table(
+        "uses",
+        sa.Column("attempt_id", ID, nullable=False),
+        sa.Column("digest", sa.String(80), nullable=False),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name="fk_uses_attempt_id_attempts"),
+        sa.PrimaryKeyConstraint("attempt_id", "digest", name="pk_uses"),
+    )
+    op.create_index("ix_uses_digest", "uses", ["digest"], unique=False)
 
 
 def downgrade() -> None:
 
+    op.drop_index("ix_uses_digest", table_name="uses")
+    op.drop_table("uses")
     op.drop_index("ix_outputs_job_id", table_name="outputs")
     op.drop_table("outputs")
     op.drop_index("ix_metrics_attempt_id_name_id", table_name="metrics")
@@ -306,10 +317,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("live"),
     )
     op.drop_index(
-        "ix_attempts_live",
-        table_name="attempts",
-        sqlite_where=sa.text("live = 1"),
-        postgresql_where=sa.text("live"),
+        "ix_attempts_live", table_name="attempts", sqlite_where=sa.text("live = 1"), postgresql_where=sa.text("live")
     )
     op.drop_index("ix_attempts_job_id", table_name="attempts")
     op.drop_table("attempts")

@@ -1,0 +1,175 @@
+"""Rows of datasets and images: versions of content. What a version holds never changes; taken out, its row stays."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select, update
+
+from isthmus.db.schema import artefacts, users
+from isthmus.db.times import moment
+from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat
+from isthmus.domain.errors import Conflict, NotFound, nearest
+from isthmus.domain.units import Bytes
+
+
+def register(
+    connection: Connection,
+    kind: ArtefactKind,
+    name: str,
+    *,
+    user_id: int,
+    now: float,
+    digest: str,
+    size: int,
+    version: str = "",
+    is_folder: bool = False,
+    format: ImageFormat | None = None,
+    reference: str = "",
+    zones: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    description: str = "",
+) -> Artefact:
+    """Add a version; without ``version`` the next whole number. The same version of the same content is the same one.
+
+    Raises Conflict when the version stands for other content, also if that was taken out: who wrote NAME@VERSION
+    somewhere meant that content.
+    """
+    version = version or _next_version(connection, kind, name)
+    values = {
+        "is_folder": is_folder,
+        "format": format.value if format else None,
+        "reference": reference,
+        "zones": json.dumps(list(zones)),
+        "labels": json.dumps(dict(labels or {})),
+        "description": description,
+        "size": size,
+    }
+    here = _this(kind, name) & (artefacts.c.version == version)
+    old = connection.execute(select(artefacts).where(here)).first()
+    if old is None:
+        fixed = {"kind": kind.value, "name": name, "version": version, "digest": digest}
+        connection.execute(artefacts.insert().values(**fixed, **values, user_id=user_id, created_at=now))
+        return get(connection, kind, name, version)
+    if old.digest != digest or old.reference != reference:
+        raise Conflict(
+            f"{kind.value} {name}@{version} stands for other content: {old.digest or old.reference}.",
+            place="version",
+            hint="Choose another version, or leave it out for the next one.",
+            code="version-exists",
+        )
+    if old.removed_at is not None:
+        back = {**values, "user_id": user_id, "created_at": now, "removed_at": None}
+        connection.execute(update(artefacts).where(artefacts.c.id == old.id).values(**back))
+    elif (old.zones, old.is_folder) != (values["zones"], is_folder):
+        raise Conflict(
+            f"{kind.value} {name}@{version} exists with other zones.",
+            place="zones",
+            hint="Register it as another version.",
+            code="version-exists",
+        )
+    return get(connection, kind, name, version)
+
+
+def get(connection: Connection, kind: ArtefactKind, name: str, version: str = "") -> Artefact:
+    """A version, or the newest one. Raises NotFound with the nearest name or version."""
+    wanted = _select().where(_this(kind, name), artefacts.c.removed_at.is_(None))
+    if version:
+        wanted = wanted.where(artefacts.c.version == version)
+    row = connection.execute(wanted.order_by(artefacts.c.id.desc()).limit(1)).first()
+    if row is not None:
+        return of_row(row)
+    known = [one.version for one in versions(connection, kind, name)]
+    if known:
+        message = f"There is no version {version!r} of {kind.value} {name!r}."
+        raise NotFound(message, place=kind.value, hint=nearest(version, known))
+    names = select(artefacts.c.name).where(artefacts.c.kind == kind.value, artefacts.c.removed_at.is_(None))
+    hint = nearest(name, connection.execute(names.distinct()).scalars())
+    raise NotFound(f"There is no {kind.value} {name!r}.", place=kind.value, hint=hint)
+
+
+def resolve(connection: Connection, kind: ArtefactKind, text: str) -> Artefact:
+    """The artefact that ``NAME`` (the newest version) or ``NAME@VERSION`` means. Raises NotFound."""
+    name, _, version = text.partition("@")
+    return get(connection, kind, name, version)
+
+
+def by_id(connection: Connection, artefact_id: int) -> Artefact:
+    """The version with this id, taken out or not. Raises NotFound."""
+    row = connection.execute(_select().where(artefacts.c.id == artefact_id)).first()
+    if row is None:
+        raise NotFound(f"There is no artefact with id {artefact_id}.")
+    return of_row(row)
+
+
+def versions(connection: Connection, kind: ArtefactKind, name: str) -> Sequence[Artefact]:
+    """The versions of a name, the newest first."""
+    wanted = _select().where(_this(kind, name), artefacts.c.removed_at.is_(None))
+    return [of_row(row) for row in connection.execute(wanted.order_by(artefacts.c.id.desc()))]
+
+
+def page(
+    connection: Connection,
+    kind: ArtefactKind,
+    *,
+    name: str = "",
+    before: int = 0,
+    limit: int = 100,
+    newest_only: bool = False,
+) -> Sequence[Artefact]:
+    """The newest first, ids below ``before``; ``name`` is a part of the name, ``newest_only`` one of each name."""
+    wanted: list[ColumnElement[bool]] = [artefacts.c.kind == kind.value, artefacts.c.removed_at.is_(None)]
+    if newest_only:
+        newest = select(func.max(artefacts.c.id)).where(*wanted).group_by(artefacts.c.name)
+        wanted.append(artefacts.c.id.in_(newest))
+    if name:
+        wanted.append(artefacts.c.name.contains(name, autoescape=True))
+    if before:
+        wanted.append(artefacts.c.id < before)
+    rows = connection.execute(_select().where(*wanted).order_by(artefacts.c.id.desc()).limit(limit))
+    return [of_row(row) for row in rows]
+
+
+def of_digest(connection: Connection, digest: str) -> Sequence[Artefact]:
+    """The versions that have this content, the oldest first."""
+    wanted = _select().where(artefacts.c.digest == digest, artefacts.c.removed_at.is_(None))
+    return [of_row(row) for row in connection.execute(wanted.order_by(artefacts.c.id))]
+
+
+def remove(connection: Connection, artefact_id: int, *, now: float) -> None:
+    """Take a version out: it is found no more, and its content may be collected as garbage."""
+    gone = update(artefacts).where(artefacts.c.id == artefact_id, artefacts.c.removed_at.is_(None))
+    connection.execute(gone.values(removed_at=now))
+
+
+def of_row(row: Any) -> Artefact:
+    """The artefact of a row with the columns of `artefacts` and ``owner``."""
+    return Artefact(
+        id=row.id,
+        kind=ArtefactKind(row.kind),
+        name=row.name,
+        version=row.version,
+        digest=row.digest,
+        size=Bytes(row.size),
+        is_folder=row.is_folder,
+        format=ImageFormat(row.format) if row.format else None,
+        reference=row.reference,
+        zones=tuple(json.loads(row.zones)),
+        labels=json.loads(row.labels),
+        description=row.description,
+        owner=row.owner,
+        created_at=moment(row.created_at),
+    )
+
+
+def _select() -> Any:
+    return select(artefacts, users.c.name.label("owner")).join(users, users.c.id == artefacts.c.user_id)
+
+
+def _this(kind: ArtefactKind, name: str) -> ColumnElement[bool]:
+    return (artefacts.c.kind == kind.value) & (artefacts.c.name == name)
+
+
+def _next_version(connection: Connection, kind: ArtefactKind, name: str) -> str:
+    rows = connection.execute(select(artefacts.c.version).where(_this(kind, name))).scalars()
+    return str(max((int(text) for text in rows if text.isdecimal()), default=0) + 1)

@@ -1,0 +1,69 @@
+"""Rows of credentials: who a user is at a site. Private keys are ciphertexts here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, case, delete, or_, select, update
+
+from isthmus.db.schema import credentials, users
+
+
+def put(
+    connection: Connection,
+    user_id: int,
+    site_id: int,
+    *,
+    now: float,
+    login: str = "",
+    public_key: str = "",
+    ciphertext: bytes | None = None,
+    shared: bool = False,
+) -> int:
+    """Keep a user's credential at a site, in place of an older one; its id."""
+    values = {"login": login, "public_key": public_key, "ciphertext": ciphertext, "shared": shared, "created_at": now}
+    own = (credentials.c.user_id == user_id) & (credentials.c.site_id == site_id)
+    changed = connection.execute(update(credentials).where(own).values(**values))
+    if not changed.rowcount:
+        connection.execute(credentials.insert().values(user_id=user_id, site_id=site_id, **values))
+    return int(connection.execute(select(credentials.c.id).where(own)).scalar_one())
+
+
+def own(connection: Connection, user_id: int, site_id: int) -> Any | None:
+    """The user's own credential at the site."""
+    mine = (credentials.c.user_id == user_id) & (credentials.c.site_id == site_id)
+    return connection.execute(select(credentials).where(mine)).first()
+
+
+def best(connection: Connection, user_id: int, site_id: int) -> Any | None:
+    """The user's own credential at the site, else the oldest that is shared there, else None."""
+    mine = credentials.c.user_id == user_id
+    statement = (
+        select(credentials)
+        .where(credentials.c.site_id == site_id, or_(mine, credentials.c.shared))
+        .order_by(case((mine, 0), else_=1), credentials.c.id)
+    )
+    return connection.execute(statement.limit(1)).first()
+
+
+def at_site(connection: Connection, site_id: int) -> Sequence[Any]:
+    """All credentials at a site with ``user_name``; without their private halves."""
+    columns = [column for column in credentials.c if column.name != "ciphertext"]
+    statement = select(*columns, users.c.name.label("user_name")).join(users, users.c.id == credentials.c.user_id)
+    return connection.execute(statement.where(credentials.c.site_id == site_id).order_by(users.c.name)).all()
+
+
+def change(connection: Connection, credential_id: int, **columns: Any) -> None:
+    """Set columns of a credential."""
+    connection.execute(update(credentials).where(credentials.c.id == credential_id).values(**columns))
+
+
+def remove(connection: Connection, user_id: int, site_id: int) -> bool:
+    """Forget a user's credential at a site. Whether there was one."""
+    mine = (credentials.c.user_id == user_id) & (credentials.c.site_id == site_id)
+    return bool(connection.execute(delete(credentials).where(mine)).rowcount)
+
+
+def everything(connection: Connection) -> Sequence[Any]:
+    """``id`` and ``ciphertext`` of all that have a private key, to encrypt them anew."""
+    columns = select(credentials.c.id, credentials.c.ciphertext)
+    return connection.execute(columns.where(credentials.c.ciphertext.is_not(None)).order_by(credentials.c.id)).all()

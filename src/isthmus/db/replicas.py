@@ -1,0 +1,132 @@
+"""Rows of replicas, copies of content at sites, and of what live attempts need there.
+
+A replica is known by its content's digest, the site, and the user in whose folder there it lies.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, select, update
+
+from isthmus.db.schema import attempts, replicas, sites, users, uses
+from isthmus.domain.artefacts import ReplicaState
+
+PART = 500  # of a list in one statement
+
+
+def put(
+    connection: Connection,
+    digest: str,
+    site_id: int,
+    user_id: int,
+    *,
+    state: ReplicaState,
+    path: str = "",
+    size: int = 0,
+    bytes_done: int = 0,
+    error: str = "",
+    last_used_at: float | None = None,
+) -> None:
+    """Keep how a copy stands, in place of what was known of it."""
+    values = {
+        "state": state.value,
+        "path": path,
+        "size": size,
+        "bytes_done": bytes_done,
+        "error": error,
+        "last_used_at": last_used_at,
+    }
+    if not connection.execute(update(replicas).where(_this(digest, site_id, user_id)).values(**values)).rowcount:
+        connection.execute(replicas.insert().values(digest=digest, site_id=site_id, user_id=user_id, **values))
+
+
+def progress(connection: Connection, digest: str, site_id: int, user_id: int, bytes_done: int) -> None:
+    """How many bytes of a copy on its way are there."""
+    coming = replicas.c.state == ReplicaState.COMING.value
+    this = update(replicas).where(_this(digest, site_id, user_id), coming)
+    connection.execute(this.values(bytes_done=bytes_done))
+
+
+def get(connection: Connection, digest: str, site_id: int, user_id: int) -> Any | None:
+    return connection.execute(select(replicas).where(_this(digest, site_id, user_id))).first()
+
+
+def of_digest(connection: Connection, digest: str) -> Sequence[Any]:
+    """All copies of content, with ``site_name`` and ``user_name``, by site."""
+    return connection.execute(_named().where(replicas.c.digest == digest).order_by(sites.c.name)).all()
+
+
+def at_site(connection: Connection, site_id: int, user_id: int | None = None) -> Sequence[Any]:
+    """All copies at a site, or those in one user's folder there."""
+    statement = _named().where(replicas.c.site_id == site_id).order_by(replicas.c.digest)
+    if user_id is not None:
+        statement = statement.where(replicas.c.user_id == user_id)
+    return connection.execute(statement).all()
+
+
+def present(connection: Connection, site_id: int, user_id: int, digests: Iterable[str]) -> set[str]:
+    """Which of the digests have a verified copy there."""
+    wanted = sorted(set(digests))
+    found: set[str] = set()
+    for start in range(0, len(wanted), PART):
+        here = (replicas.c.site_id == site_id) & (replicas.c.user_id == user_id)
+        verified = here & (replicas.c.state == ReplicaState.PRESENT.value)
+        part = replicas.c.digest.in_(wanted[start : start + PART])
+        found.update(connection.execute(select(replicas.c.digest).where(verified, part)).scalars())
+    return found
+
+
+def touch(connection: Connection, site_id: int, user_id: int, digests: Sequence[str], *, now: float) -> None:
+    """Note that the copies are used now."""
+    for start in range(0, len(digests), PART):
+        here = (replicas.c.site_id == site_id) & (replicas.c.user_id == user_id)
+        part = replicas.c.digest.in_(digests[start : start + PART])
+        connection.execute(update(replicas).where(here, part).values(last_used_at=now))
+
+
+def remove(connection: Connection, digest: str, site_id: int, user_id: int) -> None:
+    """Forget a copy."""
+    connection.execute(delete(replicas).where(_this(digest, site_id, user_id)))
+
+
+def idle(connection: Connection, site_id: int, user_id: int) -> Sequence[Any]:
+    """Verified or failed copies that no live attempt of the user there needs; the longest unused first."""
+    needed = select(uses.c.digest).join(attempts, attempts.c.id == uses.c.attempt_id)
+    live = (attempts.c.live) & (attempts.c.site_id == site_id) & (attempts.c.user_id == user_id)
+    here = (replicas.c.site_id == site_id) & (replicas.c.user_id == user_id)
+    still = replicas.c.state != ReplicaState.COMING.value
+    statement = select(replicas).where(here, still, replicas.c.digest.not_in(needed.where(live)))
+    return connection.execute(statement.order_by(replicas.c.last_used_at.asc().nulls_first(), replicas.c.digest)).all()
+
+
+def use(connection: Connection, attempt_id: int, digests: Iterable[str]) -> None:
+    """Keep what content an attempt needs. May be said again."""
+    had = set(connection.execute(select(uses.c.digest).where(uses.c.attempt_id == attempt_id)).scalars())
+    rows = [{"attempt_id": attempt_id, "digest": digest} for digest in sorted(set(digests) - had)]
+    if rows:
+        connection.execute(uses.insert(), rows)
+
+
+def users_of(connection: Connection, digest: str) -> Sequence[int]:
+    """The jobs whose live attempts need this content, wherever they are."""
+    statement = select(attempts.c.job_id).join(uses, uses.c.attempt_id == attempts.c.id)
+    live = statement.where(uses.c.digest == digest, attempts.c.live)
+    return list(connection.execute(live.order_by(attempts.c.job_id)).scalars())
+
+
+def needed(connection: Connection) -> set[str]:
+    """All content that live attempts need."""
+    statement = select(uses.c.digest).join(attempts, attempts.c.id == uses.c.attempt_id)
+    return set(connection.execute(statement.where(attempts.c.live).distinct()).scalars())
+
+
+def _named() -> Any:
+    return (
+        select(replicas, sites.c.name.label("site_name"), users.c.name.label("user_name"))
+        .join(sites, sites.c.id == replicas.c.site_id)
+        .join(users, users.c.id == replicas.c.user_id)
+    )
+
+
+def _this(digest: str, site_id: int, user_id: int) -> ColumnElement[bool]:
+    return (replicas.c.digest == digest) & (replicas.c.site_id == site_id) & (replicas.c.user_id == user_id)
