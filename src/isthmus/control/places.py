@@ -32,8 +32,8 @@ def write_inventory(inventory: Inventory) -> str:
     return _INVENTORY.dump_json(inventory, exclude_defaults=True).decode()
 
 
-def snapshot(row: Any, cached: Iterable[str] = ()) -> SiteSnapshot:
-    """An empty site as placement sees it, from its row."""
+def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[str] = ()) -> SiteSnapshot:
+    """An empty site as placement sees it, from its row. ``users``: who has a credential there; None: everybody."""
     spec = read_site(row.spec)
     inventory = read_inventory(row.inventory)
     kind = find_kind(spec.kind)
@@ -63,6 +63,7 @@ def snapshot(row: Any, cached: Iterable[str] = ()) -> SiteSnapshot:
         max_gpus=spec.limits.gpus,
         cpu_hour=spec.price.cpu_hour,
         gpu_hour=spec.price.gpu_hour,
+        users=users,
         used_jobs=inventory.others,
         cached=frozenset(cached),
     )

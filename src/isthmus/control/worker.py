@@ -184,10 +184,10 @@ class Worker:
             if any(live.kill_requested for live in taken):
                 self._kills.set()
             await self._record_submitted(taken)
-        for live, error in refused:
-            reason = Reason.DISK_FULL if error.code == "disk-full" else Reason.SUBMIT
+        for live, refusal in refused:
+            reason = Reason.DISK_FULL if refusal.code == "disk-full" else Reason.SUBMIT
             state = AttemptState.KILLED if live.kill_requested else AttemptState.FAILED
-            await self._give_up(live, state, reason, str(error))
+            await self._give_up(live, state, reason, str(refusal))
         return again
 
     async def _record_submitted(self, taken: list[Live]) -> None:
@@ -217,13 +217,13 @@ class Worker:
                 if any(live.native_id for live in self.live.values()):
                     polls.add(asyncio.create_task(self._poll()))
                 news = asyncio.create_task(self._watch.wait())
-                done, _ = await asyncio.wait({*polls, news}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*polls, news}, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
-                for task in done & polls:
+                for task in [task for task in polls if task.done()]:
                     polls.discard(task)
                     task.result()
                 if len(polls) > 4:
-                    done, polls = await asyncio.wait(polls, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(polls, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in polls:
                 task.cancel()

@@ -96,6 +96,7 @@ def _with_job() -> Any:
             jobs.c.spec.label("job_spec"),
             jobs.c.name.label("job_name"),
             jobs.c.mem_bytes.label("job_mem_bytes"),
+            jobs.c.zones.label("job_zones"),
             jobs.c.user_id.label("owner_id"),
             users.c.name.label("owner"),
             sites.c.name.label("site_name"),

@@ -34,6 +34,7 @@ _QUEUE_COLUMNS = (
     jobs.c.submitted_at,
     jobs.c.wake_at,
     jobs.c.mem_bytes,
+    jobs.c.zones,
     jobs.c.waiting_for,
     jobs.c.kill_by,
     jobs.c.spec,

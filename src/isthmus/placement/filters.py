@@ -26,6 +26,12 @@ def enabled(need: Need, site: SiteSnapshot) -> str:
     return ""
 
 
+def access(need: Need, site: SiteSnapshot) -> str:
+    if site.users is not None and need.user not in site.users:
+        return f"{need.user} has no credential there (`isthmus site key {site.name}` makes one)"
+    return ""
+
+
 def residency(need: Need, site: SiteSnapshot) -> str:
     if need.zones is not None and site.zone not in need.zones:
         where = f"zone {site.zone}" if site.zone else "no declared zone"
@@ -66,7 +72,7 @@ def nodes(need: Need, site: SiteSnapshot) -> str:
     return why
 
 
-LASTING: tuple[Filter, ...] = (named, enabled, residency, labels, engine, nodes)
+LASTING: tuple[Filter, ...] = (named, enabled, access, residency, labels, engine, nodes)
 
 
 def healthy(need: Need, site: SiteSnapshot) -> str:

@@ -62,8 +62,19 @@ class Verdict:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-def plan(queue: Mapping[Need, Sequence[Ticket]], sites: Iterable[SiteSnapshot], now: float) -> Plan:
-    """Assign what can start. ``queue`` holds each need's tickets in order. Neither argument is changed."""
+def plan(
+    queue: Mapping[Need, Sequence[Ticket]],
+    sites: Iterable[SiteSnapshot],
+    now: float,
+    *,
+    fits: dict[Need, tuple[str, ...]] | None = None,
+) -> Plan:
+    """Assign what can start. ``queue`` holds each need's tickets in order. Neither argument is changed.
+
+    ``fits`` remembers from one call to the next where each need can run at all; whoever passes it clears it when a site
+    is another than it was, not merely fuller.
+    """
+    fits = {} if fits is None else fits
     places = [site.copy() for site in sorted(sites, key=lambda site: site.name)]
     result = Plan()
     heads: list[tuple[Ticket, int, Need]] = []
@@ -79,7 +90,7 @@ def plan(queue: Mapping[Need, Sequence[Ticket]], sites: Iterable[SiteSnapshot], 
         ticket, number, need = heapq.heappop(heads)
         room = rooms.get(need)
         if room is None:
-            room = rooms[need] = _Rooms(need, places)
+            room = rooms[need] = _Rooms(need, places, fits)
         site = room.take(reserved)
         if site is None:
             result.waiting[need] = _why(need, room, reserved)
@@ -118,9 +129,13 @@ def explain(need: Need, sites: Iterable[SiteSnapshot]) -> list[Verdict]:
 class _Rooms:
     """The sites where one need fits, the best free one first. Scores go stale as sites fill: checked when taken."""
 
-    def __init__(self, need: Need, places: list[SiteSnapshot]) -> None:
+    def __init__(self, need: Need, places: list[SiteSnapshot], fits: dict[Need, tuple[str, ...]]) -> None:
         self.need = need
-        self.fitting = [site for site in places if not filters.first(filters.LASTING, need, site)]
+        names = fits.get(need)
+        if names is None:
+            names = tuple(site.name for site in places if not filters.first(filters.LASTING, need, site))
+            fits[need] = names
+        self.fitting = [site for site in places if site.name in names]
         self._heap = [(-score(need, site), number) for number, site in enumerate(self.fitting)]
         heapq.heapify(self._heap)
         self._targets: dict[str, tuple[str, str]] = {}

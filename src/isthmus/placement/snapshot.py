@@ -23,6 +23,7 @@ class SiteSnapshot:
     zone: str = ""
     engines: frozenset[str] = frozenset()
     engines_known: bool = False
+    users: frozenset[str] | None = None  # who has a credential there; None: everybody
     max_jobs: int = 0  # 0: no limit; likewise below
     max_jobs_per_user: int = 0
     max_queued: int = 0

@@ -1,0 +1,522 @@
+"""The supervisor: the loop that brings what is into line with what is asked for.
+
+    wake ─► take what changed ─► plan (placement, pure) ─► commit attempts ─► hand them to the workers
+      ▲                                                                            │
+      └──────────────── an attempt moved, a job or a site changed, time ◄──────────┘
+
+One process leads at a time, by a lease; every write of its checks that the lease is still its own, so a leader that
+was asleep can't change anything. What it keeps in memory it can load again at any moment.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from isthmus.control import places
+from isthmus.control.backlog import Backlog
+from isthmus.control.dispatch import Dispatcher
+from isthmus.control.live import Live, read_spec
+from isthmus.control.needs import Needs
+from isthmus.control.recording import Record
+from isthmus.control.sessions import Sessions
+from isthmus.control.worker import Worker
+from isthmus.db import attempts as attempt_rows
+from isthmus.db import jobs as job_rows
+from isthmus.db import leases
+from isthmus.db import sites as site_rows
+from isthmus.db.engine import Database
+from isthmus.db.notifications import SUPERVISOR, tell
+from isthmus.domain.clock import Clock
+from isthmus.domain.errors import Conflict, IsthmusError, Unavailable
+from isthmus.domain.reasons import Reason
+from isthmus.domain.sites import Health, SiteState
+from isthmus.domain.states import AttemptState, JobState
+from isthmus.placement.needs import Need
+from isthmus.placement.plan import Assignment, Plan, Ticket, plan
+from isthmus.placement.snapshot import SiteSnapshot
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LEASE_S = 15.0
+NOTED = 200  # jobs of a need whose reason for waiting is written down; the others share it
+LONGEST_SLEEP_S = 60.0
+
+
+class LostLease(IsthmusError):
+    """Another supervisor leads."""
+
+
+class Place:
+    """One site of the leading supervisor: its row, what placement sees, a worker for each user with jobs there."""
+
+    def __init__(self, row: Any, snapshot: SiteSnapshot) -> None:
+        self.row = row
+        self.snapshot = snapshot
+        self.workers: dict[int, Worker] = {}
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.others: dict[int, int] = {}
+
+
+class Supervisor:
+    """Leads when it can, and waits to lead when it can't. ``run`` works until cancelled."""
+
+    def __init__(
+        self,
+        db: Database,
+        sessions: Sessions,
+        needs: Needs,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        *,
+        name: str = "",
+    ) -> None:
+        self.db = db
+        self.clock = clock
+        self.name = name or process_name()
+        self.leading = asyncio.Event()
+        self._sessions = sessions
+        self._needs = needs
+        self._dispatcher = dispatcher
+        self._lease: leases.Lease | None = None
+        self._backlog = Backlog()
+        self._places: dict[str, Place] = {}
+        self._live: dict[int, Live] = {}  # by job
+        self._wake = asyncio.Event()
+        self._noted: dict[Need, tuple[Reason, str]] = {}
+        self._fits: dict[Need, tuple[str, ...]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self.cycles = 0
+
+    async def run(self) -> None:
+        """Lead whenever no other does, until cancelled."""
+        while True:
+            self._lease = await self._acquire()
+            log.info("supervisor %s leads", self.name)
+            try:
+                await self._reign()
+            except* (LostLease, Unavailable) as group:
+                log.warning("supervisor %s leads no more: %s", self.name, group.exceptions[0])
+                await self.clock.sleep(1.0)
+            finally:
+                self.leading.clear()
+                await self._release()
+
+    async def _acquire(self) -> leases.Lease:
+        while True:
+            with contextlib.suppress(Unavailable):
+                lease = await self.db.write(_take_lease, self.name)
+                if lease is not None:
+                    return lease
+            await self.clock.sleep(LEASE_S / 15)
+
+    async def _release(self) -> None:
+        lease, self._lease = self._lease, None
+        self._places.clear()
+        self._live.clear()
+        self._backlog = Backlog()
+        if lease is not None:
+            with contextlib.suppress(IsthmusError):
+                await asyncio.shield(self.db.write(leases.release, lease))
+
+    async def _reign(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._keep_lease())
+            await self._load()
+            self.leading.set()
+            with self.db.watch(SUPERVISOR) as news:
+                self._wake = news
+                news.set()
+                while True:
+                    sleep_s = await self._cycle()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(sleep_s):
+                            await news.wait()
+                    news.clear()
+
+    async def _keep_lease(self) -> None:
+        """Renew the lease; stop leading in time when that fails for long, whatever the reason."""
+        renewed = self.clock.monotonic()
+        while True:
+            await self.clock.sleep(LEASE_S / 3)
+            assert self._lease is not None
+            try:
+                await self.db.write(_renew_lease, self._lease)
+                renewed = self.clock.monotonic()
+            except Conflict as error:
+                raise LostLease(str(error)) from error
+            except Unavailable as error:
+                if self.clock.monotonic() - renewed > LEASE_S * 0.8:
+                    raise LostLease(f"The lease could not be renewed: {error}") from error
+
+    # ---- what is
+
+    async def _load(self) -> None:
+        """Everything that is open, from the database."""
+        self._backlog = Backlog()
+        self._places.clear()
+        self._live.clear()
+        self._noted.clear()
+        await self._needs.refresh()
+        await self._load_sites(await self.db.read(site_rows.every))
+        now = self.clock.now().timestamp()
+
+        def read(conn: Connection) -> tuple[Sequence[Any], list[Any]]:
+            return attempt_rows.live(conn), list(job_rows.open_jobs(conn))
+
+        live, waiting = await self.db.read(read)
+        await self._needs.refresh()
+        for row in live:
+            need = self._needs.of(row.job_spec, row.owner_id, row.job_mem_bytes, row.job_zones)
+            self._adopt(Live.of_row(row, need))
+        for row in waiting:
+            self._take_job(row, now)
+
+    async def _load_sites(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            place = self._places.get(row.name)
+            if row.state == SiteState.REMOVED and (place is None or not any(w.live for w in place.workers.values())):
+                if place is not None:
+                    await self._retire(self._places.pop(row.name))
+                continue
+            users = await self._sessions.users_of(row.id)
+            names = None if users is None else self._needs.names(users)
+            snapshot = places.snapshot(row, users=names, cached=await self._needs.cached(row.id))
+            if place is None:
+                self._places[row.name] = Place(row, snapshot)
+                continue
+            if place.row.spec != row.spec:
+                await self._sessions.forget(row.id)
+                await self._retire(place)
+            fresh = Place(row, snapshot)
+            fresh.workers, fresh.tasks, fresh.others = place.workers, place.tasks, place.others
+            self._places[row.name] = fresh
+            for live in self._live.values():
+                if live.site == row.name:
+                    places.count(snapshot, live.plan, live.owner, live.state.rank < AttemptState.RUNNING.rank)
+                    if live.user_id not in fresh.workers:
+                        self._worker(fresh, live.user_id).take(live)
+        self._fits.clear()
+
+    async def _retire(self, place: Place) -> None:
+        for task in place.tasks.values():
+            task.cancel()
+        place.tasks.clear()
+        place.workers.clear()
+
+    def _take_job(self, row: job_rows.JobRow, now: float) -> None:
+        """A job as it is now: into the queue, out of it, or to be ended."""
+        live = self._live.get(row.id)
+        if live is not None:
+            if row.kill_by and not live.kill_requested:
+                self._worker(self._places[live.site], live.user_id).kill(live)
+            return
+        if row.state != JobState.QUEUED or row.waiting_for > 0 or row.kill_by:
+            self._backlog.drop(row.id)
+            return
+        need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones)
+        ticket = Ticket(-row.priority, row.id, row.submitted_at)
+        self._backlog.put(need, ticket, wake_at=row.wake_at or 0.0, now=now)
+        self._noted.pop(need, None)
+
+    # ---- one cycle
+
+    async def _cycle(self) -> float:
+        """Do what there is to do; how long nothing will be to do, if nothing happens."""
+        self.cycles += 1
+        now = self.clock.now().timestamp()
+        changed, sites = await self.record(_take_changes)
+        if sites:
+            await self._load_sites(sites)
+        if changed:
+            await self._needs.refresh()
+        for row in changed:
+            self._take_job(row, now)
+        next_wake = self._backlog.wake(now)
+        if self._backlog.ready:
+            result = plan(
+                self._backlog.ready, [place.snapshot for place in self._places.values()], now, fits=self._fits
+            )
+            if result.assignments:
+                await self._start(result.assignments, now)
+            await self._note_waiting(result)
+        return LONGEST_SLEEP_S if next_wake is None else max(0.05, min(LONGEST_SLEEP_S, next_wake - now))
+
+    async def _start(self, assignments: list[Assignment], now: float) -> None:
+        """Commit the attempts, then hand them to the workers."""
+        for start in range(0, len(assignments), 500):
+            part = assignments[start : start + 500]
+            needs = {one.job: self._backlog.need_of(one.job) for one in part}
+            begun = await self.record(self._begin, part, needs, now)
+            self._backlog.drop_many([one.job for one in part])
+            for live in begun:
+                self._adopt(live)
+
+    def _begin(
+        self,
+        conn: Connection,
+        assignments: Sequence[Assignment],
+        needs: Mapping[int, Need | None],
+        now: float,
+    ) -> list[Live]:
+        rows = job_rows.many(conn, [one.job for one in assignments])
+        unit = Record(conn, now)
+        begun: list[Live] = []
+        values: list[dict[str, Any]] = []
+        for one in assignments:
+            row = rows.get(one.job)
+            place = self._places.get(one.site)
+            need = needs.get(one.job)
+            if row is None or row.state != JobState.QUEUED or row.kill_by or place is None or need is None:
+                continue
+            number = row.attempts + 1
+            key = f"{row.id}.{number}-{secrets.token_hex(2)}"
+            plan_text = places.plan_text(need, one.queue, one.node)
+            user_id = self._sessions.credential_of(place.row.id, row.user_id)
+            values.append(
+                {
+                    "key": key,
+                    "job_id": row.id,
+                    "number": number,
+                    "site_id": place.row.id,
+                    "user_id": user_id,
+                    "state": AttemptState.CREATED.value,
+                    "plan": plan_text,
+                    "created_at": now,
+                    "token_hash": self._dispatcher.token_hash(key),
+                }
+            )
+            unit.job(
+                row.id,
+                JobState.QUEUED,
+                JobState.STAGING,
+                Reason.NONE,
+                f"to {one.site}",
+                attempts=number,
+                site_id=place.row.id,
+                node="",
+                exit_code=None,
+            )
+            begun.append(
+                Live(
+                    id=0,
+                    key=key,
+                    job_id=row.id,
+                    number=number,
+                    site_id=place.row.id,
+                    site=one.site,
+                    user_id=user_id,
+                    owner=row.user_name,
+                    spec=read_spec(row.spec),
+                    need=need,
+                    mem_bytes=row.mem_bytes,
+                    plan=json.loads(plan_text),
+                )
+            )
+        if values:
+            for live, number in zip(begun, attempt_rows.insert(conn, values), strict=True):
+                live.id = number
+        unit.flush()
+        return begun
+
+    def _adopt(self, live: Live) -> None:
+        """A live attempt is ours to drive."""
+        self._live[live.job_id] = live
+        place = self._places[live.site]
+        places.count(place.snapshot, live.plan, live.owner, live.state.rank < AttemptState.RUNNING.rank)
+        self._worker(place, live.user_id).take(live)
+
+    def _worker(self, place: Place, user_id: int) -> Worker:
+        worker = place.workers.get(user_id)
+        if worker is None:
+            assert self._group is not None
+            site = self._sessions.lazy(place.row.id, user_id)
+            worker = Worker(place.row.name, place.row.id, site, self, asks_batch=place.snapshot.own_queue)
+            place.workers[user_id] = worker
+            place.tasks[user_id] = self._group.create_task(self._guard(worker))
+        return worker
+
+    async def _guard(self, worker: Worker) -> None:
+        """Run a worker; what it did not expect is written down, and it goes on after a while."""
+        while True:
+            try:
+                await worker.run()
+            except* (LostLease, Unavailable):
+                raise
+            except* Exception:  # the loop's edge: recorded, backed off
+                log.exception("the worker of %s stumbled", worker.name)
+            await self.clock.sleep(2.0)
+            for live in list(worker.live.values()):
+                worker.take(live)
+
+    async def _note_waiting(self, result: Plan) -> None:
+        """Write down why jobs wait, where that changed."""
+        changes: list[dict[str, Any]] = []
+        for need, waiting in result.waiting.items():
+            if self._noted.get(need) == (waiting.reason, waiting.message):
+                continue
+            self._noted[need] = (waiting.reason, waiting.message)
+            changes.extend(
+                {"id": ticket.job, "reason": waiting.reason.value, "message": waiting.message}
+                for ticket in self._backlog.ready.get(need, [])[:NOTED]
+            )
+        if changes:
+            await self.record(_note, changes)
+
+    # ---- what the workers need
+
+    async def record(self, fn: Callable[..., T], *args: Any) -> T:
+        """Write in a transaction that fails with LostLease unless this supervisor leads."""
+        lease = self._lease
+        if lease is None:
+            raise LostLease("This supervisor does not lead.")
+
+        def fenced(conn: Connection) -> T:
+            try:
+                leases.check(conn, lease)
+            except Conflict as error:
+                raise LostLease(str(error)) from error
+            return fn(conn, *args)
+
+        return await self.db.write(fenced)
+
+    @property
+    def prepare(self) -> Any:
+        return self._dispatcher.prepare
+
+    @property
+    def collect(self) -> Any:
+        return self._dispatcher.collect
+
+    def learned(self, live: Live, facts: Mapping[str, object]) -> None:
+        """A runner saw its node: keep what a probe could not find out."""
+        place = self._places.get(live.site)
+        if place is None:
+            return
+        inventory = places.read_inventory(place.row.inventory)
+        engines = facts.get("engines")
+        reaches = facts.get("reaches_api")
+        if (engines and not inventory.engines) or (isinstance(reaches, bool) and inventory.nodes_reach_api is None):
+            assert self._group is not None
+            self._group.create_task(self._keep_facts(place.row.id, facts))
+
+    async def _keep_facts(self, site_id: int, facts: Mapping[str, object]) -> None:
+        await self.record(_learn, site_id, facts)
+        self._wake.set()
+
+    def moved(self, live: Live, before: AttemptState) -> None:
+        """Keep count of what is in use, and plan again where something became free."""
+        place = self._places.get(live.site)
+        if place is not None:
+            if before.rank < AttemptState.RUNNING.rank <= live.state.rank:
+                place.snapshot.queued_jobs -= 1
+            if live.state.ended:
+                places.count(place.snapshot, live.plan, live.owner, False, -1)
+        if live.state.ended:
+            if self._live.get(live.job_id) is live:
+                del self._live[live.job_id]
+            self._wake.set()
+
+    def health(self, worker: Worker, failure: IsthmusError | None, others: int | None) -> None:
+        """Note that a site answered, or why not, where that is news."""
+        place = self._places.get(worker.name)
+        if place is None:
+            return
+        health = Health.UP if failure is None else Health.UNREACHABLE
+        message = "" if failure is None else str(failure)
+        if failure is not None and not failure.transient:
+            health = Health.UP
+        if place.snapshot.health is not health or (message and place.snapshot.health_message != message):
+            place.snapshot.health, place.snapshot.health_message = health, message
+            assert self._group is not None
+            self._group.create_task(self._keep_health(place.row.id, health, message))
+        if others is not None:
+            user = id(worker)
+            place.snapshot.used_jobs += others - place.others.get(user, 0)
+            place.others[user] = others
+
+    async def _keep_health(self, site_id: int, health: Health, message: str) -> None:
+        now = self.clock.now().timestamp()
+        await self.record(_set_health, site_id, health, message, now)
+        self._wake.set()
+
+
+def _take_changes(conn: Connection) -> tuple[Sequence[Any], Sequence[Any]]:
+    return job_rows.take_attention(conn), site_rows.take_attention(conn)
+
+
+def _note(conn: Connection, changes: list[dict[str, Any]]) -> None:
+    """Only for jobs that still wait."""
+    states = job_rows.states(conn, [change["id"] for change in changes])
+    still = [change for change in changes if states.get(change["id"]) == JobState.QUEUED]
+    job_rows.change(conn, still)
+    tell(conn, *(f"job:{change['id']}" for change in still[:20]))
+
+
+def _learn(conn: Connection, site_id: int, facts: Mapping[str, object]) -> None:
+    row = site_rows.by_id(conn, site_id)
+    inventory = places.read_inventory(row.inventory)
+    engines = facts.get("engines")
+    reaches = facts.get("reaches_api")
+    if isinstance(engines, Mapping) and not inventory.engines:
+        inventory = dataclasses.replace(inventory, engines={str(k): str(v) for k, v in engines.items()})
+    if isinstance(reaches, bool) and inventory.nodes_reach_api is None:
+        inventory = dataclasses.replace(inventory, nodes_reach_api=reaches)
+    site_rows.change(conn, site_id, inventory=places.write_inventory(inventory), attention=True)
+
+
+def _set_health(conn: Connection, site_id: int, health: Health, message: str, now: float) -> None:
+    before = site_rows.by_id(conn, site_id)
+    columns: dict[str, Any] = {"health": health.value, "health_message": message}
+    if health is Health.UP:
+        columns["seen_at"] = now
+    site_rows.change(conn, site_id, **columns)
+    if before.health != health:
+        unit = Record(conn, now)
+        unit.event("site", before.name, "health", before=before.health, after=health.value, message=message)
+        unit.flush()
+
+
+def process_name() -> str:
+    """This process, told from all others: host, pid, and when it started (pids come again)."""
+    return f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(2)}"
+
+
+def _started(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the owner is a process of this machine that is no more: then nobody need wait for its lease."""
+    host, _, rest = owner.partition("/")
+    pid, _, rest = rest.partition("/")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    return _started(int(pid)) != rest.partition("/")[0]
+
+
+def _take_lease(conn: Connection, owner: str) -> leases.Lease | None:
+    now = leases.clock(conn)
+    other = leases.holder(conn, "supervisor", now=now)
+    if other is not None and other.owner != owner and _is_dead(other.owner):
+        leases.release(conn, other)
+    return leases.acquire(conn, "supervisor", owner, now=now, ttl_s=LEASE_S)
+
+
+def _renew_lease(conn: Connection, lease: leases.Lease) -> None:
+    leases.renew(conn, lease, now=leases.clock(conn), ttl_s=LEASE_S)
