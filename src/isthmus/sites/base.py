@@ -253,15 +253,33 @@ class Site(Protocol):
         """Remove the folders of ended attempts and the checkpoints of jobs. Silent if gone."""
         ...
 
-    async def put(self, source: Source, path: str, *, size: int, digest: str, progress: Progress | None = None) -> None:
+    async def put(
+        self,
+        source: Source,
+        path: str,
+        *,
+        size: int,
+        digest: str,
+        progress: Progress | None = None,
+        unpack: bool = False,
+    ) -> None:
         """Bring a file there; it exists under `path` only once its sha256 was verified.
 
-        Goes on where an earlier call was cut. `digest` is 64 hex digits.
+        Goes on where an earlier call was cut. `digest` is 64 hex digits. With `unpack` the bytes are a folder's
+        canonical stream (docs/site-protocol.md, Digests), and `path` becomes that folder.
+        """
+        ...
+
+    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 7200.0) -> dict[str, Any]:
+        """Have the site make an entry of its cache: `isthmus.proxy.prepare` says what a request holds.
+
+        Takes its own channel, as `put` does, and may take long; `timeout_s` is how long it is waited for. Safe to be
+        called again: what is made already is answered at once, what is being made is waited for.
         """
         ...
 
     def get(self, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:
-        """The bytes of a file from `offset` on; of a folder, a tar stream (from its beginning only).
+        """The bytes of a file, or of a folder's canonical stream, from `offset` on.
 
         Raises after the last chunk if the stream was cut: what came before is good to go on from.
         """

@@ -101,7 +101,10 @@ class FakeSite:
         )
         self.attempts: dict[str, FakeAttempt] = {}
         self.files: dict[str, bytes] = {}
+        self.folders: dict[str, bytes] = {}  # those that came by `put(unpack=True)`, as their streams
         self.partial: dict[str, bytes] = {}
+        self.prepared: list[dict[str, Any]] = []  # requests of `prepare`
+        self.preparations: dict[str, dict[str, Any]] = {}  # what `prepare` answers, by the request's `to`
         self.cached: dict[str, Cached] = {}
         self.calls: Counter[str] = Counter()
         self.submissions: Counter[str] = Counter()
@@ -317,6 +320,7 @@ class FakeSite:
         for digest in remove:
             self.cached.pop(digest, None)
             self.files.pop(f"cache/{digest}", None)
+            self.folders.pop(f"cache/{digest}", None)
         wanted = list(self.cached) if everything else [digest for digest in have if digest in self.cached]
         for digest in have:
             if digest in self.cached:
@@ -331,7 +335,16 @@ class FakeSite:
         for key in keys:
             self.attempts.pop(key, None)
 
-    async def put(self, source: Source, path: str, *, size: int, digest: str, progress: Progress | None = None) -> None:
+    async def put(
+        self,
+        source: Source,
+        path: str,
+        *,
+        size: int,
+        digest: str,
+        progress: Progress | None = None,
+        unpack: bool = False,
+    ) -> None:
         self._reach("put")
         part = bytearray(self.partial.pop(path, b""))
         async for data in _read(source, len(part)):
@@ -343,14 +356,24 @@ class FakeSite:
                 progress(len(part))
         if len(part) != size or hashlib.sha256(part).hexdigest() != digest:
             raise Refused(f"{path} has another digest than was announced.", code="digest")
-        self.files[path] = bytes(part)
-        if path.startswith("cache/"):
-            self.cached[path[len("cache/") :]] = Cached(size, self.clock.now().timestamp())
+        self._keep(path, bytes(part), unpack)
         await self._answer("put")
+
+    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 7200.0) -> dict[str, Any]:
+        """Answer with what `preparations` holds for the request's `to`; a `link` copies the file that it names."""
+        self._reach("prepare")
+        self.prepared.append(dict(request))
+        name = str(request["to"])
+        if request["op"] == "link":
+            self._keep(f"cache/{name}", Path(request["source"]).read_bytes(), bool(request.get("unpack")))
+        elif f"cache/{name}" not in self.files:
+            self._keep(f"cache/{name}", b"", False)
+        await self._answer("prepare")
+        return dict(self.preparations.get(name, {}))
 
     async def get(self, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         self._reach("get")
-        data = self.files.get(path)
+        data = self.folders.get(path, self.files.get(path))
         if data is None:
             data = self._tar(path)
         sent = 0
@@ -448,7 +471,14 @@ class FakeSite:
     def _wake(self) -> None:
         self._news.set()
 
+    def _keep(self, path: str, data: bytes, folder: bool) -> None:
+        (self.folders if folder else self.files)[path] = data
+        if path.startswith("cache/"):
+            self.cached[path[len("cache/") :]] = Cached(len(data), self.clock.now().timestamp())
+
     def _stat(self, path: str) -> Stat | None:
+        if path in self.folders:
+            return Stat(len(self.folders[path]), "folder")
         if path in self.files:
             return Stat(len(self.files[path]), "file")
         if path.endswith(".part") and path[:-5] in self.partial:
