@@ -10,15 +10,15 @@ from isthmus.proxy.errors import ProxyError
 Result = namedtuple("Result", "code stdout stderr")
 
 
-def call(argv, timeout_s=60.0, stdin="", cwd=None, env=None):
+def call(argv, timeout_s=60.0, stdin="", cwd=None, env=None, base=None):
     """Run ``argv`` without a shell and return ``Result(code, stdout, stderr)``, texts decoded leniently.
 
-    ``env`` is added to the environment; the locale is C, so that parsers see one language. A command that does not
-    exist raises ProxyError ``batch-missing``; one that takes longer than ``timeout_s`` is killed with all that it
-    started and raises ``batch-unavailable`` (transient). An exit code other than 0 raises nothing: see :func:`check`.
+    ``env`` is added to the environment; the locale is C, so that parsers see one language. With ``base``, that is the
+    environment instead of this process's own, its locale included. A command that does not exist raises ProxyError
+    ``batch-missing``; one that takes longer than ``timeout_s`` is killed with all that it started and raises
+    ``batch-unavailable`` (transient). An exit code other than 0 raises nothing: see :func:`check`.
     """
-    environment = dict(os.environ)
-    environment.update({"LC_ALL": "C", "LANG": "C"})
+    environment = dict(os.environ, LC_ALL="C", LANG="C") if base is None else dict(base)
     environment.update(env or {})
     try:
         process = subprocess.Popen(
