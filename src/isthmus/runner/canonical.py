@@ -1,8 +1,9 @@
-"""A folder as one stream of bytes, the same for the same content wherever and whenever it is made.
+"""The one form of a folder as bytes: its canonical tar. Its sha256 is the folder's digest.
 
-The stream is a tar archive (GNU format) in one canonical form, so its sha256 is the folder's digest, and a cut transfer
-goes on from any offset. `docs/site-protocol.md` says the form in words; this is its definition. It owns packing,
-measuring, checking and unpacking, and knows nothing of jobs, caches or transfers. The control plane uses it too.
+docs/site-protocol.md ("Digests") says what it is in words; this is its definition. The same folder gives the same
+bytes on every machine and Python, so a stream can be checked, and cut and gone on with from any byte, like a file.
+It owns packing, measuring, checking and unpacking, and knows nothing of jobs, caches or transfers; the control plane
+and the client use it too.
 """
 
 import errno
@@ -26,24 +27,22 @@ LONGEST_NAME = 1 << 16
 Member = namedtuple("Member", "name kind mode size target")  # name and target are bytes
 
 
-class FolderError(Exception):
-    """A folder can't be packed, or a stream is not one. ``code``: ``changed``, ``kind``, ``form``, ``cut``."""
+class NotCanonical(Exception):
+    """The folder has something in it that can't travel, or changed while it was read; or a stream is not one."""
 
-    def __init__(self, code, message):
-        # type: (str, str) -> None
+    def __init__(self, message):
+        # type: (str) -> None
         super().__init__(message)
-        self.code = code
         self.message = message
 
 
-def entries(top):
-    """The members of folder ``top`` in canonical order, as ``(name, path, stat)``; names are bytes, ``a/b``.
+def entries(folder):
+    """The members of a folder in canonical order, as ``(name, path, stat)``; names are bytes, ``a/b``.
 
     A folder comes before what lies in it; the entries of one folder are sorted by their bytes. The folder itself is
     not among them. Symbolic links are members, never followed.
     """
-    top = os.fsencode(top)
-    pending = [(b"", top)]
+    pending = [(b"", os.fsencode(folder))]
     while pending:
         name, path = pending.pop()
         if name:
@@ -55,14 +54,14 @@ def entries(top):
         pending.extend((prefix + child, os.path.join(path, child)) for child in children)
 
 
-def pack(top, offset=0):
-    """Yield the canonical stream of folder ``top`` from byte ``offset`` on.
+def stream(folder, offset=0):
+    """Yield the canonical tar of a folder, in pieces, from byte ``offset`` on.
 
-    What lies before the offset is not read, only measured. Raises FolderError when a file changes its size on the way
+    What lies before the offset is not read, only measured. Raises NotCanonical when a file changes its size on the way
     or is neither a file, a folder nor a link; OSError when it can't be read.
     """
     begin = 0  # of the part at hand, within the whole stream
-    for name, path, status in entries(top):
+    for name, path, status in entries(folder):
         member = _member_of(name, path, status)
         head = _encode(member)
         if offset < begin + len(head):
@@ -77,37 +76,36 @@ def pack(top, offset=0):
         yield END[max(0, offset - begin) :]
 
 
-def measure(top):
+def measure(folder):
     """The length of the canonical stream, without reading any file."""
     total = len(END)
-    for name, path, status in entries(top):
+    for name, path, status in entries(folder):
         member = _member_of(name, path, status)
         total += len(_encode(member)) + _padded(member.size)
     return total
 
 
-def digest(top):
-    """``(sha256 as 64 hex digits, length)`` of the canonical stream of folder ``top``."""
+def digest(folder):
+    """``(sha256 as 64 hex digits, length)`` of a folder's canonical stream."""
     known = hashlib.sha256()
     length = 0
-    for piece in pack(top):
+    for piece in stream(folder):
         known.update(piece)
         length += len(piece)
     return known.hexdigest(), length
 
 
-def unpack(read, top):
-    """Make folder ``top``, which must not exist, from a canonical stream; ``(sha256, length)`` of what was read.
+def unpack(source, folder):
+    """Make a new folder from a canonical stream (a binary file); ``(sha256, length)`` of what was read.
 
-    ``read(n)`` gives up to n bytes, and b"" at the end. Refuses, with FolderError, whatever is not in canonical form:
-    so nothing is written outside ``top``, nor through a link. The caller removes ``top`` after an error. Each file is
-    flushed to the disk.
+    Whatever is not in canonical form is refused with NotCanonical: so nothing is written outside of the folder, nor
+    through a link. The caller removes the folder after an error. Everything is flushed to the disk.
     """
-    source = _Reader(read)
-    top = os.fsencode(top)
+    reader = _Reader(source)
+    top = os.fsencode(folder)
     os.mkdir(top, 0o700)
     folders = [top]
-    for member in _members(source):
+    for member in _members(reader):
         path = os.path.join(top, member.name)
         if member.kind == FOLDER:
             os.mkdir(path, 0o700)
@@ -115,29 +113,29 @@ def unpack(read, top):
         elif member.kind == LINK:
             os.symlink(member.target, path)
         else:
-            _write(source, path, member)
+            _write(reader, path, member)
     for path in reversed(folders):
         os.chmod(path, MODE_FOLDER)
         _flush_folder(path)
-    return source.known.hexdigest(), source.length
+    return reader.known.hexdigest(), reader.length
 
 
-def check(read):
-    """``(sha256, length)`` of a canonical stream, without writing anything; FolderError if it is not one."""
-    source = _Reader(read)
-    for member in _members(source):
+def check(source):
+    """``(sha256, length)`` of a canonical stream (a binary file), without writing anything. Raises NotCanonical."""
+    reader = _Reader(source)
+    for member in _members(reader):
         left = member.size
         while left:
-            left -= len(source.some(min(CHUNK, left)))
-        _skip_padding(source, member)
-    return source.known.hexdigest(), source.length
+            left -= len(reader.some(min(CHUNK, left)))
+        _skip_padding(reader, member)
+    return reader.known.hexdigest(), reader.length
 
 
 class _Reader:
     """Reads exactly so many bytes, and knows the digest of all that went by."""
 
-    def __init__(self, read):
-        self._read = read
+    def __init__(self, source):
+        self._read = source.read
         self._left = b""
         self.known = hashlib.sha256()
         self.length = 0
@@ -147,7 +145,7 @@ class _Reader:
         self._left = piece[limit:]
         piece = piece[:limit]
         if not piece:
-            raise FolderError("cut", "The folder's stream ends at byte %d, before its end." % self.length)
+            raise NotCanonical("The folder's stream ends at byte %d, before its end." % self.length)
         self.known.update(piece)
         self.length += len(piece)
         return piece
@@ -171,7 +169,7 @@ def _member_of(name, path, status):
         return Member(name, FOLDER, MODE_FOLDER, 0, b"")
     if stat.S_ISLNK(status.st_mode):
         return Member(name, LINK, MODE_LINK, 0, os.readlink(path))
-    raise FolderError("kind", "%s is neither a file, a folder nor a link." % os.fsdecode(path))
+    raise NotCanonical("%s is neither a file, a folder nor a link." % os.fsdecode(path))
 
 
 def _encode(member):
@@ -223,47 +221,47 @@ def _content(path, size, skip):
             while left:
                 piece = file.read(min(CHUNK, left))
                 if not piece:
-                    raise FolderError("changed", "%s became shorter while it was read." % os.fsdecode(path))
+                    raise NotCanonical("%s became shorter while it was read." % os.fsdecode(path))
                 yield piece
                 left -= len(piece)
             if file.read(1):
-                raise FolderError("changed", "%s became longer while it was read." % os.fsdecode(path))
+                raise NotCanonical("%s became longer while it was read." % os.fsdecode(path))
     padding = _padded(size) - max(size, skip)
     if padding > 0:
         yield b"\0" * padding
 
 
-def _members(source):
+def _members(reader):
     """Each Member of the stream; the caller reads the content of a file before it asks for the next."""
     made = {b""}  # folders of this stream: what lies in any other place is refused
     before = []  # type: list
     while True:
-        member = _member(source)
+        member = _member(reader)
         if member is None:
             return
         parts = member.name.split(b"/")
         shown = os.fsdecode(member.name)
         if b"" in parts or b"." in parts or b".." in parts or b"\0" in member.name:
-            raise FolderError("form", "%r is not a name within the folder." % shown)
+            raise NotCanonical("%r is not a name within the folder." % shown)
         if b"/".join(parts[:-1]) not in made:
-            raise FolderError("form", "%s lies in no folder of this stream." % shown)
+            raise NotCanonical("%s lies in no folder of this stream." % shown)
         if parts <= before:
-            raise FolderError("form", "%s is out of order." % shown)
+            raise NotCanonical("%s is out of order." % shown)
         before = parts
         if member.kind == FOLDER:
             made.add(member.name)
         yield member
 
 
-def _member(source):
+def _member(reader):
     """The next member, or None after the end of the stream. Refuses any other than the canonical header."""
     raw = b""
     long = {}
     while True:
-        block = source.exactly(BLOCK)
+        block = reader.exactly(BLOCK)
         if not raw and block == END[:BLOCK]:
-            if source.exactly(BLOCK) != END[:BLOCK] or not source.at_end():
-                raise FolderError("form", "Something follows the end of the folder's stream.")
+            if reader.exactly(BLOCK) != END[:BLOCK] or not reader.at_end():
+                raise NotCanonical("Something follows the end of the folder's stream.")
             return None
         raw += block
         kind = block[156:157]
@@ -271,8 +269,8 @@ def _member(source):
         if kind not in (LONG_NAME, LONG_TARGET):
             break
         if not 0 < size <= LONGEST_NAME or kind in long:
-            raise FolderError("form", "This is no folder's stream: a name of %d bytes." % size)
-        text = source.exactly(_padded(size))
+            raise NotCanonical("This is no folder's stream: a name of %d bytes." % size)
+        text = reader.exactly(_padded(size))
         raw += text
         long[kind] = text[: size - 1]
     name = long.get(LONG_NAME, block[:SHORT].rstrip(b"\0"))
@@ -285,9 +283,9 @@ def _member(source):
         target = long.get(LONG_TARGET, block[157 : 157 + SHORT].rstrip(b"\0"))
         member = Member(name, LINK, MODE_LINK, 0, target)
     else:
-        raise FolderError("kind", "%s is neither a file, a folder nor a link." % os.fsdecode(name))
+        raise NotCanonical("%s is neither a file, a folder nor a link." % os.fsdecode(name))
     if _encode(member) != raw:
-        raise FolderError("form", "%s is not in the canonical form of a folder's stream." % os.fsdecode(name))
+        raise NotCanonical("%s is not in the canonical form of a folder's stream." % os.fsdecode(name))
     return member
 
 
@@ -297,27 +295,27 @@ def _number(field):
     try:
         return int(field.strip(b"\0 ") or b"0", 8)
     except ValueError:
-        raise FolderError("form", "This is no folder's stream: %r is not a number." % field)
+        raise NotCanonical("This is no folder's stream: %r is not a number." % field)
 
 
-def _write(source, path, member):
+def _write(reader, path, member):
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb", buffering=0) as file:
         left = member.size
         while left:
-            piece = memoryview(source.some(min(CHUNK, left)))
+            piece = memoryview(reader.some(min(CHUNK, left)))
             left -= len(piece)
             while piece:
                 piece = piece[file.write(piece) :]
         os.fchmod(file.fileno(), member.mode)
         os.fsync(file.fileno())
-    _skip_padding(source, member)
+    _skip_padding(reader, member)
 
 
-def _skip_padding(source, member):
+def _skip_padding(reader, member):
     padding = _padded(member.size) - member.size
-    if padding and source.exactly(padding).strip(b"\0"):
-        raise FolderError("form", "%s is followed by something that is not padding." % os.fsdecode(member.name))
+    if padding and reader.exactly(padding).strip(b"\0"):
+        raise NotCanonical("%s is followed by something that is not padding." % os.fsdecode(member.name))
 
 
 def _flush_folder(path):
