@@ -1,12 +1,51 @@
-"""The use cases of jobs: what the API's calls about jobs do. SKELETON: the bodies follow; the signatures stand."""
+"""The use cases of jobs: what the API's calls about jobs do. Every method checks what the caller may do."""
 
-from collections.abc import Sequence
+import builtins
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Connection
+
+from isthmus.control import places, submission
+from isthmus.control.identity import require
+from isthmus.control.lifecycle import Said, Standing, judge
+from isthmus.control.live import read_spec
+from isthmus.control.logs import Logs
+from isthmus.control.needs import Needs
+from isthmus.control.recording import Record
+from isthmus.control.tokens import AttemptTokens
+from isthmus.control.views import attempt_view, job_view, output_view
+from isthmus.db import attempts as attempt_rows
+from isthmus.db import credentials, events, metrics, secrets
+from isthmus.db import jobs as job_rows
+from isthmus.db import logs as log_rows
+from isthmus.db import sites as site_rows
+from isthmus.db.engine import Database
+from isthmus.db.notifications import SUPERVISOR, tell
+from isthmus.domain.clock import Clock
+from isthmus.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from isthmus.domain.jobs import JobRequest
-from isthmus.domain.users import Caller, Event
-from isthmus.domain.views import AttemptView, Explanation, JobPage, JobView, LogSlice, OutputView, Series
+from isthmus.domain.reasons import Reason
+from isthmus.domain.states import AttemptState, JobState
+from isthmus.domain.users import Caller, Event, Role, Scope
+from isthmus.domain.views import (
+    AttemptView,
+    Explanation,
+    JobPage,
+    JobView,
+    LogSlice,
+    OutputView,
+    Series,
+    SiteVerdict,
+)
+from isthmus.placement import filters
+from isthmus.placement.needs import Need
+from isthmus.placement.plan import explain
+from isthmus.placement.snapshot import SiteSnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,36 +64,185 @@ class JobFilter:
 
 
 class Jobs:
-    """Jobs as people ask about them. Every method checks what the caller may do."""
+    """Jobs as people ask about them."""
+
+    def __init__(self, db: Database, needs: Needs, logs: Logs, tokens: AttemptTokens, clock: Clock) -> None:
+        self._db = db
+        self._needs = needs
+        self._logs = logs
+        self._tokens = tokens
+        self._clock = clock
 
     async def submit(self, caller: Caller, requests: Sequence[JobRequest], *, request_key: str = "") -> list[JobView]:
         """Accept the jobs whole or not at all. With a request key, asking twice gives the same jobs."""
-        raise NotImplementedError
+        require(caller, Role.MEMBER, Scope.JOBS)
+        if not requests:
+            raise Invalid("There is no job in the request.", place="jobs")
+        await self._needs.refresh()
+        ground = await self._db.read(self._ground, caller, submission.named_jobs(requests))
+        accepted = submission.examine(requests, caller, self._needs, ground)
 
-    async def get(self, caller: Caller, job_id: int) -> JobView: ...
+        def write(conn: Connection) -> list[JobView]:
+            ids = submission.insert(conn, accepted, caller, request_key, self._now())
+            rows = job_rows.many(conn, ids)
+            return [job_view(rows[job_id]) for job_id in ids]
 
-    async def list(self, caller: Caller, which: JobFilter) -> JobPage: ...
+        return await self._db.write(write)
 
-    async def wait(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> list[JobView]:
+    async def get(self, caller: Caller, job_id: int) -> JobView:
+        """One job with its spec. Raises NotFound."""
+        require(caller, Role.VIEWER, Scope.READ)
+        row = await self._db.read(_one, job_id)
+        return job_view(row, spec=True)
+
+    async def list(self, caller: Caller, which: JobFilter) -> JobPage:
+        """A page of jobs, the newest first."""
+        require(caller, Role.VIEWER, Scope.READ)
+        rows = await self._db.read(
+            job_rows.page,
+            states=which.states,
+            user=which.user,
+            site=which.site,
+            name=which.name,
+            labels=which.label,
+            array=which.array,
+            since=which.since.timestamp() if which.since else None,
+            before=which.before,
+            limit=which.limit + 1,
+        )
+        shown = rows[: which.limit]
+        return JobPage(
+            jobs=tuple(job_view(row) for row in shown), next=shown[-1].id if len(rows) > which.limit else None
+        )
+
+    async def wait(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
         """The jobs, as soon as every one has ended or the time is over."""
+        require(caller, Role.VIEWER, Scope.READ)
+        wanted = builtins.list(dict.fromkeys(job_ids))
+        deadline = self._clock.monotonic() + timeout_s
+        # One topic a job; of many, any event's, since a watch of thousands of topics would cost more.
+        topics = [f"job:{job_id}" for job_id in wanted] if len(wanted) <= 100 else [events.TOPIC]
+        with self._db.watch(*topics) as news:
+            left = wanted
+            while True:
+                news.clear()
+                states = await self._db.read(job_rows.states, left)
+                missing = [job_id for job_id in left if job_id not in states]
+                if missing:
+                    raise NotFound(f"There is no job {missing[0]}.", place="job")
+                left = [job_id for job_id in left if not JobState(states[job_id]).ended]
+                remaining = deadline - self._clock.monotonic()
+                if not left or remaining <= 0 or not await _in_time(news, remaining):
+                    break
+        rows = await self._db.read(job_rows.many, wanted)
+        return [job_view(rows[job_id]) for job_id in wanted]
 
-    async def attempts(self, caller: Caller, job_id: int) -> list[AttemptView]: ...
+    async def attempts(self, caller: Caller, job_id: int) -> builtins.list[AttemptView]:
+        """Its tries, the first first."""
+        require(caller, Role.VIEWER, Scope.READ)
 
-    async def history(self, caller: Caller, job_id: int) -> list[Event]: ...
+        def read(conn: Connection) -> builtins.list[AttemptView]:
+            _one(conn, job_id)
+            return [attempt_view(row) for row in attempt_rows.of_job(conn, job_id)]
 
-    async def kill(self, caller: Caller, job_ids: Sequence[int]) -> list[JobView]:
+        return await self._db.read(read)
+
+    async def history(self, caller: Caller, job_id: int) -> builtins.list[Event]:
+        """What happened to it, the oldest first."""
+        require(caller, Role.VIEWER, Scope.READ)
+
+        def read(conn: Connection) -> builtins.list[Event]:
+            _one(conn, job_id)
+            return builtins.list(events.page(conn, job=job_id, limit=10_000))
+
+        return await self._db.read(read)
+
+    async def kill(self, caller: Caller, job_ids: Sequence[int]) -> builtins.list[JobView]:
         """Ask for their end; what has ended already is left as it is."""
 
-    async def retry(self, caller: Caller, job_ids: Sequence[int]) -> list[JobView]:
+        def change(conn: Connection, unit: Record, row: Any) -> None:
+            state = JobState(row.state)
+            if state.ended or row.kill_by:
+                return
+            if state is JobState.QUEUED:
+                unit.job(
+                    row.id,
+                    state,
+                    JobState.KILLED,
+                    Reason.KILLED,
+                    f"by {caller.user.name}",
+                    kill_by=caller.user.name,
+                    attention=True,
+                )
+                return
+            unit.job_columns(row.id, kill_by=caller.user.name, attention=True)
+            unit.event("job", row.id, "kill", job_id=row.id, before=state.value)
+
+        return await self._change(caller, job_ids, change)
+
+    async def retry(self, caller: Caller, job_ids: Sequence[int]) -> builtins.list[JobView]:
         """Queue FAILED or KILLED jobs again. Raises Conflict for others."""
 
-    async def set_priority(self, caller: Caller, job_ids: Sequence[int], priority: int) -> list[JobView]: ...
+        def change(conn: Connection, unit: Record, row: Any) -> None:
+            state = JobState(row.state)
+            if state not in (JobState.FAILED, JobState.KILLED):
+                raise Conflict(f"Job {row.id} is {state.value}: only FAILED and KILLED ones are tried again.")
+            unit.job(
+                row.id,
+                state,
+                JobState.QUEUED,
+                Reason.NONE,
+                f"again, by {caller.user.name}",
+                kill_by=None,
+                wake_at=None,
+                ended_at=None,
+                started_at=None,
+                exit_code=None,
+                waiting_for=0,
+                attention=True,
+            )
+
+        return await self._change(caller, job_ids, change)
+
+    async def set_priority(self, caller: Caller, job_ids: Sequence[int], priority: int) -> builtins.list[JobView]:
+        """Higher goes first. Changes the order of what waits; what runs goes on."""
+        if not -1_000_000 <= priority <= 1_000_000:
+            raise Invalid("It must be from -1000000 to 1000000.", place="priority")
+
+        def change(conn: Connection, unit: Record, row: Any) -> None:
+            if row.priority == priority:
+                return
+            unit.job_columns(row.id, priority=priority, attention=True)
+            unit.event(
+                "job", row.id, "priority", job_id=row.id, before=str(row.priority), after=str(priority)
+            )
+
+        return await self._change(caller, job_ids, change)
 
     async def explain(self, caller: Caller, job_id: int) -> Explanation:
         """For each site why it does or does not fit, and why the job waits."""
+        require(caller, Role.VIEWER, Scope.READ)
+        await self._needs.refresh()
+        row = await self._db.read(_one, job_id)
+        need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones)
+        snapshots = await self._db.read(self._snapshots)
+        return Explanation(
+            job=job_id,
+            state=JobState(row.state),
+            reason=Reason(row.reason),
+            message=row.message,
+            sites=_verdicts(need, snapshots.values(), row.site_name or "", JobState(row.state)),
+        )
 
     async def preview(self, caller: Caller, request: JobRequest) -> Explanation:
         """The same for a job that is not submitted yet."""
+        require(caller, Role.MEMBER, Scope.JOBS)
+        await self._needs.refresh()
+        ground = await self._db.read(self._ground, caller, submission.named_jobs([request]))
+        accepted = submission.examine([dataclasses.replace(request, wait_for_site=True)], caller, self._needs, ground)
+        one = accepted[0]
+        need = self._needs.need(one.spec, caller.user.id, 0, one.zones)
+        return Explanation(sites=_verdicts(need, ground.sites.values(), "", JobState.QUEUED))
 
     async def logs(
         self,
@@ -68,14 +256,177 @@ class Jobs:
         wait_s: float = 0,
     ) -> LogSlice:
         """Bytes of the log from offset; with wait_s, waits that long for some. offset < 0 counts from the end."""
+        require(caller, Role.VIEWER, Scope.READ)
+        await self._db.read(_one, job_id)
+        return await self._logs.read(
+            job_id, attempt=attempt, offset=offset, limit=limit, name=name, wait_s=wait_s
+        )
 
     async def metrics(
         self, caller: Caller, job_id: int, *, names: Sequence[str] = (), points: int = 1000, after: int = 0
-    ) -> list[Series]: ...
+    ) -> builtins.list[Series]:
+        """The series that its last attempt reported, thinned to about ``points`` each."""
+        require(caller, Role.VIEWER, Scope.READ)
 
-    async def outputs(self, caller: Caller, job_id: int) -> list[OutputView]: ...
+        def read(conn: Connection) -> builtins.list[Series]:
+            _one(conn, job_id)
+            rows = attempt_rows.of_job(conn, job_id)
+            if not rows:
+                return []
+            last = rows[-1]
+            found = metrics.series(conn, last.id, names=names, points=points, after=after)
+            return [dataclasses.replace(one, attempt=last.number) for one in found]
+
+        return await self._db.read(read)
+
+    async def outputs(self, caller: Caller, job_id: int) -> builtins.list[OutputView]:
+        """The files and folders that it left."""
+        require(caller, Role.VIEWER, Scope.READ)
+
+        def read(conn: Connection) -> builtins.list[OutputView]:
+            _one(conn, job_id)
+            return [output_view(row) for row in attempt_rows.outputs_of(conn, job_id)]
+
+        return await self._db.read(read)
+
+    # ---- what runners push
 
     async def report(self, key: str, token: str, begin: int, lines: bytes) -> int:
-        """Reports pushed by a runner. Answers with the offset wanted next. Raises Unauthenticated, NotFound."""
+        """Reports pushed by a runner. Answers with the offset wanted next. Raises Unauthenticated, NotFound.
 
-    async def push_log(self, key: str, token: str, begin: int, data: bytes) -> int: ...
+        Reports that a pushed end can't decide alone are left to the supervisor, which asks the site.
+        """
+        now = self._now()
+
+        def write(conn: Connection) -> int:
+            row = self._attempt(conn, key, token)
+            if begin > row.reports:
+                return int(row.reports)
+            spec = read_spec(row.job_spec)
+            standing = Standing(
+                state=AttemptState(row.state),
+                reports=row.reports,
+                kill_requested=bool(row.kill_by),
+                collects=bool(spec.outputs),
+                native_state=row.native_state,
+            )
+            verdict = judge(standing, Said(), begin, lines, now)
+            unit = Record(conn, now, actor=row.site_name)
+            unit.verdict(row, verdict, spec.retry)
+            unit.flush()
+            tell(conn, f"job:{row.job_id}", *([SUPERVISOR] if verdict.state is not None else []))
+            return max(int(row.reports), begin + len(lines))
+
+        return await self._db.write(write)
+
+    async def push_log(self, key: str, token: str, begin: int, data: bytes) -> int:
+        """Bytes of a log pushed by a runner. Answers with the offset wanted next."""
+
+        def write(conn: Connection) -> int:
+            row = self._attempt(conn, key, token)
+            size = log_rows.append(conn, row.id, begin, data)
+            attempt_rows.change(conn, [{"id": row.id, "log": size}])
+            tell(conn, f"log:{row.id}")
+            return size
+
+        return await self._db.write(write)
+
+    def _attempt(self, conn: Connection, key: str, token: str) -> Any:
+        row = attempt_rows.by_keys(conn, [key]).get(key)
+        if row is None:
+            raise NotFound("There is no such attempt.", place="attempt")
+        if not row.live or not self._tokens.matches(row.token_hash, token):
+            raise Unauthenticated("This token is not good for this attempt any more.", code="attempt-over")
+        return row
+
+    # ---- the rest
+
+    async def _change(self, caller: Caller, job_ids: Sequence[int], change: Any) -> builtins.list[JobView]:
+        """Apply ``change`` to jobs of the caller's (an admin's: anybody's), all or none."""
+        require(caller, Role.MEMBER, Scope.JOBS)
+        wanted = builtins.list(dict.fromkeys(job_ids))
+
+        def write(conn: Connection) -> builtins.list[JobView]:
+            rows = job_rows.many(conn, wanted)
+            unit = Record(conn, self._now(), caller.user.name)
+            for job_id in wanted:
+                row = rows.get(job_id)
+                if row is None:
+                    raise NotFound(f"There is no job {job_id}.", place="job")
+                if row.user_id != caller.user.id and caller.user.role is not Role.ADMIN:
+                    raise Forbidden(f"Job {job_id} is {row.user_name}'s.", place="job")
+                change(conn, unit, row)
+            unit.flush()
+            tell(conn, SUPERVISOR, *(f"job:{job_id}" for job_id in wanted[:1000]))
+            rows = job_rows.many(conn, wanted)
+            return [job_view(rows[job_id]) for job_id in wanted]
+
+        return await self._db.write(write)
+
+    def _ground(self, conn: Connection, caller: Caller, named: Sequence[int]) -> submission.Ground:
+        return submission.Ground(
+            sites=self._snapshots(conn),
+            secrets=frozenset(row.name for row in secrets.every(conn, caller.user.id)),
+            states=job_rows.states(conn, named),
+            zones=submission.inherited_zones(conn, named),
+        )
+
+    def _snapshots(self, conn: Connection) -> Mapping[str, SiteSnapshot]:
+        """Every site as placement would see it now."""
+        found: dict[str, SiteSnapshot] = {}
+        for row in site_rows.every(conn):
+            users = credentials.at_site(conn, row.id)
+            names = None if any(user.shared for user in users) else frozenset(user.user_name for user in users)
+            found[row.name] = places.snapshot(row, users=names)
+        for load in attempt_rows.load_of_sites(conn):
+            if load.site in found:
+                waiting = AttemptState(load.state).rank < AttemptState.RUNNING.rank
+                places.count(found[load.site], json.loads(load.plan), load.user, waiting)
+        return found
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+async def _in_time(news: Any, seconds: float) -> bool:
+    import asyncio
+
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _one(conn: Connection, job_id: int) -> Any:
+    row = job_rows.many(conn, [job_id]).get(job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.", place="job")
+    return row
+
+
+def _verdicts(need: Need, sites: Any, current: str, state: JobState) -> tuple[SiteVerdict, ...]:
+    """What each site has to say to a job that is at ``current``, or waits."""
+    snapshots = {site.name: site for site in sites}
+    found = explain(need, snapshots.values())
+    best = max((verdict for verdict in found if verdict.free), key=lambda one: one.score, default=None)
+    verdicts = []
+    for verdict in found:
+        site = snapshots[verdict.site]
+        queue = filters.choose_queue(need, site) if verdict.fits else None
+        node = filters.choose_node(need, queue) if queue else None
+        chosen = verdict.site == current if current and state is not JobState.QUEUED else verdict is best
+        scores = tuple(f"{name} {value:.2f}" for name, value in verdict.scores.items())
+        verdicts.append(
+            SiteVerdict(
+                site=verdict.site,
+                fits=verdict.fits,
+                now=verdict.free,
+                chosen=chosen,
+                reasons=verdict.why or (f"score {verdict.score:.2f}: " + ", ".join(scores),),
+                queue=queue.name if queue else "",
+                node_type=node.name if node else "",
+            )
+        )
+    return tuple(verdicts)

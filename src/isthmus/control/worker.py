@@ -274,6 +274,8 @@ class Worker:
                 spec = read_spec(row.job_spec)
                 verdict = self._judge(row, bool(spec.outputs), seen, now, monotonic)
                 unit.verdict(row, verdict, spec.retry)
+                if verdict.state is None:
+                    verdict.state = AttemptState(row.state)  # it may have been pushed further than this poll tells
                 verdicts[key] = verdict
             unit.flush()
             return verdicts

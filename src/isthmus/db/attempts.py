@@ -73,7 +73,14 @@ def add_outputs(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def outputs_of(conn: Connection, job_id: int) -> Sequence[Any]:
     """What the job's last successful attempt left, with the attempt's key and site."""
     statement = (
-        select(outputs, attempts.c.key, attempts.c.site_id, attempts.c.user_id, sites.c.name.label("site_name"))
+        select(
+            outputs,
+            attempts.c.key,
+            attempts.c.number.label("attempt_number"),
+            attempts.c.site_id,
+            attempts.c.user_id,
+            sites.c.name.label("site_name"),
+        )
         .join(attempts, attempts.c.id == outputs.c.attempt_id)
         .join(sites, sites.c.id == attempts.c.site_id)
         .where(outputs.c.job_id == job_id)

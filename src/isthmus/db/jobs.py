@@ -95,6 +95,7 @@ def page(
     name: str = "",
     labels: Sequence[tuple[str, str]] = (),
     array: int = 0,
+    since: float | None = None,
     before: int = 0,
     limit: int = 50,
 ) -> Sequence[JobRow]:
@@ -110,6 +111,8 @@ def page(
         wanted.append(jobs.c.name.contains(name, autoescape=True))
     if array:
         wanted.append(jobs.c.array_id == array)
+    if since is not None:
+        wanted.append(jobs.c.submitted_at >= since)
     if before:
         wanted.append(jobs.c.id < before)
     for key, value in labels:
