@@ -1,0 +1,1 @@
+"""Programs that show Isthmus at work. Each runs by itself too."""
