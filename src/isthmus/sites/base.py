@@ -23,7 +23,7 @@ State = Literal["pending", "running", "ended", "gone", "unknown", ""]
 EntryKind = Literal["file", "folder", "link", "other"]
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes that have arrived so far, those of earlier calls included."""
+"""Called with the number of bytes that were sent so far, those of earlier calls included."""
 
 Source = Path | Callable[[int], AsyncIterator[bytes]]
 """Where the bytes of a `put` come from: a local file, or a function from an offset to the bytes after it."""
@@ -260,22 +260,19 @@ class Site(Protocol):
         *,
         size: int,
         digest: str,
-        progress: Progress | None = None,
         unpack: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         """Bring a file there; it exists under `path` only once its sha256 was verified.
 
-        Goes on where an earlier call was cut. `digest` is 64 hex digits. With `unpack` the bytes are a folder's
-        canonical stream (docs/site-protocol.md, Digests), and `path` becomes that folder.
+        Goes on where an earlier call was cut. `digest` is 64 hex digits. `unpack`: the bytes are a canonical tar, and
+        `path` becomes the folder. Raises Refused with code `digest` when other bytes came, `disk-full` when there is
+        no room.
         """
         ...
 
-    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 7200.0) -> dict[str, Any]:
-        """Have the site make an entry of its cache: `isthmus.proxy.prepare` says what a request holds.
-
-        Takes its own channel, as `put` does, and may take long; `timeout_s` is how long it is waited for. Safe to be
-        called again: what is made already is answered at once, what is being made is waited for.
-        """
+    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 3600.0) -> Mapping[str, Any]:
+        """Work on images and data at the site that may take long, such as a pull: see docs/site-protocol.md."""
         ...
 
     def get(self, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:

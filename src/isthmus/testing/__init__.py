@@ -2,5 +2,6 @@
 
 from isthmus.testing.clock import ManualClock
 from isthmus.testing.site import FakeAttempt, FakeSite
+from isthmus.testing.transport import Cut, FakeProgram, FakeTransport
 
-__all__ = ["FakeAttempt", "FakeSite", "ManualClock"]
+__all__ = ["Cut", "FakeAttempt", "FakeProgram", "FakeSite", "FakeTransport", "ManualClock"]

@@ -106,6 +106,8 @@ class FakeSite:
         self.prepared: list[dict[str, Any]] = []  # requests of `prepare`
         self.preparations: dict[str, dict[str, Any]] = {}  # what `prepare` answers, by the request's `to`
         self.cached: dict[str, Cached] = {}
+        self.prepared: list[dict[str, Any]] = []
+        self.preparation: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda request: {"size": 0, "digest": ""}
         self.calls: Counter[str] = Counter()
         self.submissions: Counter[str] = Counter()
         self.query_error = ""
@@ -342,8 +344,8 @@ class FakeSite:
         *,
         size: int,
         digest: str,
-        progress: Progress | None = None,
         unpack: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self._reach("put")
         part = bytearray(self.partial.pop(path, b""))
@@ -370,6 +372,13 @@ class FakeSite:
             self._keep(f"cache/{name}", b"", False)
         await self._answer("prepare")
         return dict(self.preparations.get(name, {}))
+
+    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 3600.0) -> Mapping[str, Any]:
+        await self._call("prepare")
+        self.prepared.append(dict(request))
+        name = str(request["to"])
+        self.cached.setdefault(name, Cached(0, self.clock.now().timestamp()))
+        return self.preparation(request)
 
     async def get(self, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         self._reach("get")
