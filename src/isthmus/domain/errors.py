@@ -8,7 +8,7 @@
     ├── Forbidden           the token is good, the right is missing                    403
     ├── TooLarge            the body is over the limit                                 413
     ├── Unavailable         the control plane can't do it now; try again               503
-    └── SiteError           a site said no, or could not be reached                    502
+    └── SiteError           a site said no, or could not be reached                    424
         ├── Unreachable     no connection: what runs there goes on, unseen
         ├── BadReply        the reply was cut or not ours: what it did is unknown
         └── Refused         the batch system or the proxy refused the request
@@ -33,7 +33,12 @@ class IsthmusError(Exception):
         self.message = message
         self.hint = hint
         self.place = place
-        self.code = code or _kebab(type(self).__name__)
+        self.code = code or self.kind()
+
+    @classmethod
+    def kind(cls) -> str:
+        """The name of this class of errors on the wire: ``bad-reply``."""
+        return _kebab(cls.__name__)
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
@@ -99,7 +104,8 @@ class Unavailable(IsthmusError):
 class SiteError(IsthmusError):
     """A site said no, or could not be reached."""
 
-    status = 502
+    # 424, Failed Dependency: a 5xx would be blamed on the control plane by whatever stands before it.
+    status = 424
 
 
 class Unreachable(SiteError):
