@@ -67,3 +67,8 @@ def everything(connection: Connection) -> Sequence[Any]:
     """``id`` and ``ciphertext`` of all that have a private key, to encrypt them anew."""
     columns = select(credentials.c.id, credentials.c.ciphertext)
     return connection.execute(columns.where(credentials.c.ciphertext.is_not(None)).order_by(credentials.c.id)).all()
+
+
+def replace(connection: Connection, row_id: int, ciphertext: bytes) -> None:
+    """The same private key, encrypted by another key."""
+    change(connection, row_id, ciphertext=ciphertext)

@@ -50,6 +50,6 @@ def everything(connection: Connection) -> Sequence[Any]:
     return connection.execute(select(secrets.c.id, secrets.c.ciphertext).order_by(secrets.c.id)).all()
 
 
-def replace(connection: Connection, secret_id: int, ciphertext: bytes) -> None:
+def replace(connection: Connection, row_id: int, ciphertext: bytes) -> None:
     """The same secret, encrypted by another key."""
-    connection.execute(update(secrets).where(secrets.c.id == secret_id).values(ciphertext=ciphertext))
+    connection.execute(update(secrets).where(secrets.c.id == row_id).values(ciphertext=ciphertext))

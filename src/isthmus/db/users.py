@@ -12,7 +12,7 @@ from isthmus.domain.errors import Conflict, Invalid, NotFound, nearest
 from isthmus.domain.users import Role, User
 
 NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}$")
-RESERVED = frozenset({"supervisor"})  # actors of events that are no users
+RESERVED = frozenset({"supervisor", "server"})  # actors of events that are no users
 
 
 def create(connection: Connection, name: str, role: Role, *, now: float) -> User:
@@ -21,7 +21,7 @@ def create(connection: Connection, name: str, role: Role, *, now: float) -> User
         raise Invalid(
             f"{name[:40]!r} is not a user's name.",
             place="name",
-            hint="Up to 100 letters, digits and . _ @ + -; 'supervisor' is taken.",
+            hint="Up to 100 letters, digits and . _ @ + -; 'supervisor' and 'server' are taken.",
         )
     if find(connection, name):
         raise Conflict(f"There is a user {name!r} already.", place="name", code="user-exists")
