@@ -265,14 +265,18 @@ class Site(Protocol):
     ) -> None:
         """Bring a file there; it exists under `path` only once its sha256 was verified.
 
-        Goes on where an earlier call was cut. `digest` is 64 hex digits. `unpack`: the bytes are a canonical tar, and
-        `path` becomes the folder. Raises Refused with code `digest` when other bytes came, `disk-full` when there is
-        no room.
+        Goes on where an earlier call was cut. `digest` is 64 hex digits. With `unpack` the bytes are a folder's
+        canonical stream (docs/site-protocol.md, Digests), and `path` becomes that folder. Raises Refused with code
+        `digest` when other bytes came, `disk-full` when there is no room.
         """
         ...
 
-    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 3600.0) -> Mapping[str, Any]:
-        """Work on images and data at the site that may take long, such as a pull: see docs/site-protocol.md."""
+    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 7200.0) -> dict[str, Any]:
+        """Have the site make an entry of its cache: `isthmus.proxy.prepare` says what a request holds.
+
+        Takes its own channel, as `put` does, and may take long; `timeout_s` is how long it is waited for. Safe to be
+        called again: what is made already is answered at once, what is being made is waited for.
+        """
         ...
 
     def get(self, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:

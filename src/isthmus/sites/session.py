@@ -183,7 +183,7 @@ class SiteSession:
             async for data in transfer.receive(channel, token, offset=offset, unknown=self._unknown):
                 yield data
 
-    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 3600.0) -> Mapping[str, Any]:
+    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 7200.0) -> dict[str, Any]:
         async with self._transfer("prepare") as (channel, token):
             return await transfer.ask_once(channel, token, request, timeout_s=timeout_s, unknown=self._unknown)
 

@@ -91,7 +91,7 @@ async def receive(channel: Channel, token: str, *, offset: int, unknown: Unknown
 
 async def ask_once(
     channel: Channel, token: str, request: Mapping[str, Any], *, timeout_s: float, unknown: Unknown
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """One request to a program that reads stdin to its end, and its reply."""
     try:
         await channel.write(await wire.encode(dict(request)))

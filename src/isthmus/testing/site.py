@@ -106,8 +106,6 @@ class FakeSite:
         self.prepared: list[dict[str, Any]] = []  # requests of `prepare`
         self.preparations: dict[str, dict[str, Any]] = {}  # what `prepare` answers, by the request's `to`
         self.cached: dict[str, Cached] = {}
-        self.prepared: list[dict[str, Any]] = []
-        self.preparation: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda request: {"size": 0, "digest": ""}
         self.calls: Counter[str] = Counter()
         self.submissions: Counter[str] = Counter()
         self.query_error = ""
@@ -367,18 +365,11 @@ class FakeSite:
         self.prepared.append(dict(request))
         name = str(request["to"])
         if request["op"] == "link":
-            self._keep(f"cache/{name}", Path(request["source"]).read_bytes(), bool(request.get("unpack")))
+            self._keep(f"cache/{name}", _whole_file(request["source"]), bool(request.get("unpack")))
         elif f"cache/{name}" not in self.files:
             self._keep(f"cache/{name}", b"", False)
         await self._answer("prepare")
         return dict(self.preparations.get(name, {}))
-
-    async def prepare(self, request: Mapping[str, Any], *, timeout_s: float = 3600.0) -> Mapping[str, Any]:
-        await self._call("prepare")
-        self.prepared.append(dict(request))
-        name = str(request["to"])
-        self.cached.setdefault(name, Cached(0, self.clock.now().timestamp()))
-        return self.preparation(request)
 
     async def get(self, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         self._reach("get")
@@ -514,6 +505,10 @@ class FakeSite:
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
         return buffer.getvalue()
+
+
+def _whole_file(path: str) -> bytes:
+    return Path(path).read_bytes()
 
 
 async def _read(source: Source, offset: int) -> AsyncIterator[bytes]:
