@@ -1,0 +1,97 @@
+"""`AsyncClient`: the asynchronous SDK, over HTTP or to a control plane in the same process."""
+
+import importlib
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from isthmus.client import config, pinning
+from isthmus.client.artefacts import Datasets, Images
+from isthmus.client.config import Config
+from isthmus.client.connection import Connection
+from isthmus.client.events import Events
+from isthmus.client.jobs import Jobs
+from isthmus.client.sites import Sites
+from isthmus.client.users import Secrets, Tokens, Users
+from isthmus.domain.views import ServerView
+
+
+class AsyncClient:
+    """A server, spoken to: ``client.jobs``, ``.sites``, ``.datasets``, ``.images``, ``.users``, ``.tokens``,
+    ``.secrets``, ``.events``.
+
+    Without a `url`, the server of ISTHMUS_URL or of `isthmus login`. `ca` is the PEM of an authority, or its file;
+    `fingerprint` pins the server's own certificate (it is fetched once, here, and blocks for that). A call goes on
+    trying for `patience_s` while the server does not answer, where asking twice does no harm.
+    """
+
+    def __init__(
+        self,
+        url: str = "",
+        token: str = "",
+        *,
+        ca: str | Path = "",
+        fingerprint: str = "",
+        patience_s: float = 5.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        found = _config(url, token, ca)
+        if fingerprint:
+            found = replace(found, certificate=pinning.fetch(found.url, fingerprint))
+        self.connection = Connection(found, transport=transport, patience_s=patience_s)
+        self.jobs = Jobs(self.connection)
+        self.sites = Sites(self.connection)
+        self.datasets = Datasets(self.connection)
+        self.images = Images(self.connection)
+        self.users = Users(self.connection)
+        self.tokens = Tokens(self.connection)
+        self.secrets = Secrets(self.connection)
+        self.events = Events(self.connection)
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    async def embedded(cls, data: str | Path | None = None, **settings: Any) -> Self:
+        """A control plane in this process, on the data folder, without any server; `close` stops it.
+
+        What it has started goes on after that, and is found again by whatever opens the folder next.
+        """
+        # By name, because the client is below the app that it starts here.
+        app = importlib.import_module("isthmus.app")
+        stack = AsyncExitStack()
+        plane = await stack.enter_async_context(app.embedded(data, **settings))
+        client = cls("http://embedded", plane.token, transport=httpx.ASGITransport(plane.api))
+        client._stack = stack
+        return client
+
+    async def server(self) -> ServerView:
+        """Which control plane this is."""
+        return await self.connection.ask(ServerView, "GET", "/v1/server")
+
+    async def close(self) -> None:
+        """Let go of connections; of the control plane too, where it is embedded."""
+        await self.connection.close()
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _config(url: str, token: str, ca: str | Path) -> Config:
+    if not url:
+        found = config.load()
+        found = replace(found, token=token or found.token)
+    else:
+        found = Config(url=url.rstrip("/"), token=token)
+    text = str(ca)
+    if text:
+        found = replace(found, ca=text if "BEGIN CERTIFICATE" in text else Path(ca).read_text())
+    return found
