@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from isthmus.control import places, submission
-from isthmus.control.identity import require
 from isthmus.control.lifecycle import Said, Standing, judge
 from isthmus.control.live import read_spec
 from isthmus.control.logs import Logs
 from isthmus.control.needs import Needs
 from isthmus.control.recording import Record
+from isthmus.control.rights import require
 from isthmus.control.tokens import AttemptTokens
 from isthmus.control.views import attempt_view, job_view, output_view
 from isthmus.db import attempts as attempt_rows
@@ -26,6 +26,7 @@ from isthmus.db import logs as log_rows
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.db.notifications import SUPERVISOR, tell
+from isthmus.db.times import moment
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from isthmus.domain.jobs import JobRequest
@@ -39,6 +40,7 @@ from isthmus.domain.views import (
     JobView,
     LogSlice,
     OutputView,
+    Point,
     Series,
     SiteVerdict,
 )
@@ -213,9 +215,7 @@ class Jobs:
             if row.priority == priority:
                 return
             unit.job_columns(row.id, priority=priority, attention=True)
-            unit.event(
-                "job", row.id, "priority", job_id=row.id, before=str(row.priority), after=str(priority)
-            )
+            unit.event("job", row.id, "priority", job_id=row.id, before=str(row.priority), after=str(priority))
 
         return await self._change(caller, job_ids, change)
 
@@ -258,9 +258,7 @@ class Jobs:
         """Bytes of the log from offset; with wait_s, waits that long for some. offset < 0 counts from the end."""
         require(caller, Role.VIEWER, Scope.READ)
         await self._db.read(_one, job_id)
-        return await self._logs.read(
-            job_id, attempt=attempt, offset=offset, limit=limit, name=name, wait_s=wait_s
-        )
+        return await self._logs.read(job_id, attempt=attempt, offset=offset, limit=limit, name=name, wait_s=wait_s)
 
     async def metrics(
         self, caller: Caller, job_id: int, *, names: Sequence[str] = (), points: int = 1000, after: int = 0
@@ -274,8 +272,8 @@ class Jobs:
             if not rows:
                 return []
             last = rows[-1]
-            found = metrics.series(conn, last.id, names=names, points=points, after=after)
-            return [dataclasses.replace(one, attempt=last.number) for one in found]
+            wanted = names or metrics.names(conn, last.id)
+            return [_series(conn, last, name, points, after) for name in wanted]
 
         return await self._db.read(read)
 
@@ -324,10 +322,7 @@ class Jobs:
 
         def write(conn: Connection) -> int:
             row = self._attempt(conn, key, token)
-            size = log_rows.append(conn, row.id, begin, data)
-            attempt_rows.change(conn, [{"id": row.id, "log": size}])
-            tell(conn, f"log:{row.id}")
-            return size
+            return log_rows.append(conn, row.id, begin, data)
 
         return await self._db.write(write)
 
@@ -404,6 +399,17 @@ def _one(conn: Connection, job_id: int) -> Any:
     if row is None:
         raise NotFound(f"There is no job {job_id}.", place="job")
     return row
+
+
+def _series(conn: Connection, attempt: Any, name: str, points: int, after: int) -> Series:
+    values, count = metrics.series(conn, attempt.id, name, after=after, points=points)
+    return Series(
+        name=name,
+        attempt=attempt.number,
+        points=tuple(Point(at=moment(value.at), value=value.value, step=value.step) for value in values),
+        count=count,
+        last_id=max((value.id for value in values), default=after),
+    )
 
 
 def _verdicts(need: Need, sites: Any, current: str, state: JobState) -> tuple[SiteVerdict, ...]:

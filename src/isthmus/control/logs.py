@@ -4,18 +4,16 @@
                                           ├─► one log, as the reader sees it
     the job folder at the site ───────────┘
 
-When an attempt ends, what the site has beyond the kept part is brought here, up to a bound, since job folders are cleaned.
+When an attempt ends, what the site has beyond the kept part is brought here, up to a bound, since job folders
+are cleaned.
 """
 
 import asyncio
-
-from sqlalchemy import Connection
 
 from isthmus.control.sessions import Sessions
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import logs as log_rows
 from isthmus.db.engine import Database
-from isthmus.db.notifications import tell
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import NotFound, SiteError
 from isthmus.domain.views import LogSlice
@@ -34,9 +32,7 @@ class Logs:
         self._sessions = sessions
         self._clock = clock
 
-    async def read(
-        self, job_id: int, *, attempt: int, offset: int, limit: int, name: str, wait_s: float
-    ) -> LogSlice:
+    async def read(self, job_id: int, *, attempt: int, offset: int, limit: int, name: str, wait_s: float) -> LogSlice:
         """A slice of one attempt's log; attempt 0 is the last one. Waits for bytes while the attempt is live."""
         deadline = self._clock.monotonic() + wait_s
         while True:
@@ -53,7 +49,7 @@ class Logs:
             if part.data or part.ended or left <= 0:
                 return part
             offset = part.offset if offset < 0 else offset
-            await self._pause(f"log:{row.id}", deadline)
+            await self._pause(log_rows.topic(row.id), deadline)
 
     async def keep(self, row: attempt_rows.AttemptRow, site: Site) -> None:
         """Bring what the site has beyond the kept part, up to the bound. Raises SiteError."""
@@ -62,7 +58,7 @@ class Logs:
             part = await site.logs(row.key, offset=begin, limit=PIECE)
             if not part.data:
                 return
-            begin = await self._db.write(_append, row.id, part.offset, part.data)
+            begin = await self._db.write(log_rows.append, row.id, part.offset, part.data)
 
     async def _row(self, job_id: int, attempt: int) -> attempt_rows.AttemptRow | None:
         rows = await self._db.read(attempt_rows.of_job, job_id)
@@ -101,10 +97,3 @@ class Logs:
                     await news.wait()
             except TimeoutError:
                 return
-
-
-def _append(conn: Connection, attempt_id: int, begin: int, data: bytes) -> int:
-    size = log_rows.append(conn, attempt_id, begin, data)
-    attempt_rows.change(conn, [{"id": attempt_id, "log": size}])
-    tell(conn, f"log:{attempt_id}")
-    return size

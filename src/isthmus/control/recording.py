@@ -210,6 +210,7 @@ class Record:
         assert verdict.state is not None
         changes.update(
             live=False,
+            token_hash="",
             reason=verdict.reason.value,
             message=verdict.message,
             exit_code=verdict.exit_code,

@@ -28,8 +28,8 @@ class Sessions:
     def __init__(self, db: Database, vault: Vault, *, instance: str, data: Path) -> None:
         self._db = db
         self._vault = vault
-        self._instance = instance
-        self._data = data
+        self.instance = instance
+        self.data = data
         self._specs: dict[int, SiteSpec] = {}
         self._credentials: dict[int, Sequence[Any]] = {}
         self._open: dict[tuple[int, int], Site] = {}
@@ -73,7 +73,7 @@ class Sessions:
         if site is None:
             row = next((row for row in self._credentials.get(site_id, ()) if row.user_id == user_id), None)
             site = open_site(
-                self._specs[site_id], instance=self._instance, data_dir=self._data, identity=self._identity(row)
+                self._specs[site_id], instance=self.instance, data_dir=self.data, identity=self._identity(row)
             )
             self._open[site_id, user_id] = site
         return site

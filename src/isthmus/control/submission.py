@@ -8,7 +8,7 @@ in the transaction.
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -26,6 +26,7 @@ from isthmus.domain.states import JobState
 from isthmus.domain.users import Caller
 from isthmus.placement import filters
 from isthmus.placement.constraints import parse
+from isthmus.placement.needs import Need
 from isthmus.placement.plan import explain
 from isthmus.placement.snapshot import SiteSnapshot
 from isthmus.sites.kinds import check_site_options
@@ -181,9 +182,9 @@ def _fits(spec: JobSpec, caller: Caller, needs: Needs, zones: frozenset[str] | N
     )
 
 
-def _culprit(need: Any, sites: Any) -> str:
+def _culprit(need: Need, sites: Collection[SiteSnapshot]) -> str:
     """The field to blame, where asking less of it alone would do."""
-    candidates = {
+    candidates: dict[str, dict[str, Any]] = {
         "resources.cpus": {"cpus": 1},
         "resources.mem": {"mem": 0},
         "resources.gpus": {"gpus": 0, "gpu_type": "", "gpu_mem": 0},

@@ -1,7 +1,7 @@
 """The tokens of attempts: good for one attempt's reports alone, and only while it is live.
 
-A token is derived from the attempt's key, so that an attempt which is submitted again after a crash has the same one; the
-row keeps its hash, which is emptied with the attempt's end.
+A token is derived from the attempt's key, so that an attempt which is submitted again after a crash has the same
+one; the row keeps its hash, which is emptied with the attempt's end.
 """
 
 import base64

@@ -89,6 +89,17 @@ def outputs_of(conn: Connection, job_id: int) -> Sequence[Any]:
     return conn.execute(statement).all()
 
 
+def outputs_of_attempt(conn: Connection, attempt_id: int) -> Sequence[Any]:
+    """What the runner of one attempt found of its outputs."""
+    return conn.execute(select(outputs).where(outputs.c.attempt_id == attempt_id).order_by(outputs.c.id)).all()
+
+
+def owner_of(conn: Connection, attempt_id: int) -> int:
+    """The id of the user whose job it is."""
+    statement = select(jobs.c.user_id).join(attempts, attempts.c.job_id == jobs.c.id)
+    return int(conn.execute(statement.where(attempts.c.id == attempt_id)).scalar_one())
+
+
 def mark_collected(conn: Connection, ids: Sequence[int]) -> None:
     if ids:
         conn.execute(update(outputs).where(outputs.c.id.in_(ids)).values(collected=True))
