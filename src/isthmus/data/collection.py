@@ -35,8 +35,8 @@ class Collection:
     ) -> list[CollectedOutput]:
         """Check the outputs of attempt ``key`` and bring home those that ask for it.
 
-        ``outputs`` are those of the runner's last report (or rows of `outputs`); ``zones`` the job's, if it is bound: an
-        output that the store may not have stays at the site. Raises SiteError with ``transient`` to be called again;
+        ``outputs`` are those of the runner's last report (or rows of `outputs`); ``zones`` the job's, if it is bound:
+        an output that the store may not have stays at the site. Raises SiteError with ``transient`` to be called again;
         any other IsthmusError means Reason.OUTPUT, its message says which output and why.
         """
         raise NotImplementedError

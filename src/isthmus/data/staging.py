@@ -43,8 +43,8 @@ class Staging:
         """Bring what is missing, verified; return once all of it is there. The attempt must be live in the database.
 
         May be cancelled (a transfer that nobody else waits for stops and can be gone on from) and called again.
-        Raises SiteError with ``transient`` to be called again after a while; otherwise an IsthmusError that says why it can't
-        be: code ``disk-full`` (Reason.DISK_FULL), ``residency``, ``missing``, ``digest``, ``image`` (Reason.STAGE).
+        Raises SiteError with ``transient`` to be called again after a while; otherwise an IsthmusError that says why
+        it can't be: code ``disk-full`` (Reason.DISK_FULL), or ``residency``, ``missing``, ``digest``, ``image``.
         """
         raise NotImplementedError
 
