@@ -8,6 +8,7 @@ byte is noticed.
 """
 
 import contextlib
+import hmac
 import os
 import stat
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Vault:
     def __init__(self, keys: list[bytes], *, path: Path | None = None) -> None:
         self._path = path  # None: the keys are from the environment
         self._fernet = _fernet(keys)
+        self._oldest = keys[-1]
 
     @classmethod
     def open(cls, data: Path, environment: Mapping[str, str] | None = None) -> "Vault":
@@ -60,6 +62,10 @@ class Vault:
             hint="Bring back the key that it was encrypted with as one more line, or set the secret again.",
             code="secret-key-missing",
         )
+
+    def derived(self, purpose: str) -> bytes:
+        """32 secret bytes for one purpose: the same in every process with these keys, until the oldest key is gone."""
+        return hmac.digest(self._oldest, b"isthmus: " + purpose.encode(), "sha256")
 
     def reencrypt(self, ciphertext: bytes) -> bytes:
         """The same, encrypted by the first key. Raises like :meth:`decrypt`."""

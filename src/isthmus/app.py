@@ -1,0 +1,229 @@
+"""The composition root: one process of the control plane, put together from its settings.
+
+    settings ─► database, vault ─► use cases ─► supervisor (a task) and API (ASGI)
+
+`isthmus.serving` puts it behind HTTP; `embedded` gives it to a client in the same process.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from fastapi import FastAPI
+
+from isthmus import __version__
+from isthmus.api import http, tls
+from isthmus.api.services import Services
+from isthmus.api.tls import Certificate
+from isthmus.control.artefacts import Artefacts
+from isthmus.control.dispatch import Dispatcher
+from isthmus.control.identity import Identity
+from isthmus.control.jobs import Jobs
+from isthmus.control.logs import Logs
+from isthmus.control.needs import Needs
+from isthmus.control.sessions import Sessions
+from isthmus.control.sites import Sites
+from isthmus.control.supervisor import Supervisor
+from isthmus.control.tokens import AttemptTokens
+from isthmus.control.vault import Vault
+from isthmus.data.collection import Collection
+from isthmus.data.staging import Staging
+from isthmus.data.store import FolderStore
+from isthmus.db import instance
+from isthmus.db import sites as site_rows
+from isthmus.db.engine import Database
+from isthmus.domain.clock import Clock, SystemClock
+from isthmus.domain.errors import Conflict, IsthmusError, Unauthenticated
+from isthmus.domain.sites import SiteSpec
+from isthmus.domain.views import ServerView
+from isthmus.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOCAL = "local"
+TOKEN_FILE = "admin.token"
+LOCK_FILE = "up.lock"
+
+
+@dataclass(kw_only=True)
+class App:
+    """One open process of the control plane."""
+
+    settings: Settings
+    services: Services
+    api: FastAPI
+    db: Database
+    supervisor: Supervisor | None
+    token: str  # of the first admin, for whoever has the data folder
+    first_start: bool
+    certificate: Certificate | None
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, settings: Settings) -> AsyncIterator[Self]:
+        """The database, the use cases, the supervisor at work; all of it stopped at the end."""
+        async with AsyncExitStack() as stack:
+            yield await cls._open(settings, stack)
+
+    @classmethod
+    async def _open(cls, settings: Settings, stack: AsyncExitStack) -> Self:
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stack.enter_context(_locked(settings))
+        certificate = await asyncio.to_thread(_certificate, settings)
+        clock: Clock = SystemClock()
+        db = await Database.open(settings.database_url)
+        stack.push_async_callback(db.close)
+        vault = await asyncio.to_thread(Vault.open, settings.data)
+        name = await db.write(instance.name, now=clock.now().timestamp())
+        sessions = Sessions(db, vault, instance=name, data=settings.data)
+        stack.push_async_callback(sessions.close)
+        identity = Identity(db, vault, clock)
+        stack.push_async_callback(identity.close)
+        needs = Needs(db)
+        logs = Logs(db, sessions, clock)
+        tokens = AttemptTokens(vault.derived("attempt tokens"))
+        store = FolderStore(settings.data / "store")
+        await asyncio.to_thread(store.prepare)
+        staging = Staging(db, store, zone=settings.zone)
+        collection = Collection(db, store, zone=settings.zone)
+        api_of_nodes = {"url": settings.url, "ca_pem": certificate.pem if certificate else ""}
+        dispatcher = Dispatcher(db, staging, collection, logs, vault, tokens, clock, api=api_of_nodes)
+        supervisor = Supervisor(db, sessions, needs, dispatcher, clock) if settings.supervisor else None
+        services = Services(
+            identity=identity,
+            jobs=Jobs(db, needs, logs, tokens, clock),
+            sites=Sites(db, sessions, vault, clock),
+            artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
+            server=ServerView(
+                version=__version__,
+                instance=name,
+                started_at=datetime.now(UTC),
+                database=db.kind,
+                supervisor=settings.supervisor,
+            ),
+            max_body=settings.max_body,
+            max_chunk=settings.max_chunk,
+        )
+        token, first = await _admin(identity, settings.data)
+        if settings.local_site:
+            await _add_local(services, db, token)
+        if supervisor is not None:
+            stack.push_async_callback(_stopped, asyncio.create_task(_supervised(supervisor, clock)))
+        return cls(
+            settings=settings,
+            services=services,
+            api=http.create(services),
+            db=db,
+            supervisor=supervisor,
+            token=token,
+            first_start=first,
+            certificate=certificate,
+        )
+
+
+@asynccontextmanager
+async def embedded(data: str | Path | None = None, **more: Any) -> AsyncIterator[App]:
+    """A control plane for this process alone, reached by its ASGI app. `more`: fields of `Settings`."""
+    settings = Settings(**more) if data is None else Settings(data=Path(data), **more)
+    async with App.opened(settings) as app:
+        try:
+            yield app
+        finally:
+            app.services.stopping.set()
+
+
+@contextlib.contextmanager
+def _locked(settings: Settings) -> Iterator[None]:
+    """The data folder for this process alone, where its database is a file in it.
+
+    Two processes on one SQLite file would not hear of each other's changes in time.
+    """
+    path = settings.data / LOCK_FILE
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            other = os.read(handle, 500).decode(errors="replace").strip()
+            raise Conflict(
+                f"A control plane runs on {settings.data} already ({other}).",
+                hint="Talk to that one (isthmus login, isthmus.Client()), or name another folder with --data.",
+                code="already-running",
+            ) from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"pid {os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.tls_cert is not None:
+        return tls.load(settings.tls_cert, settings.tls_key or settings.tls_cert)
+    if settings.tls == "self-signed":
+        host = settings.host if settings.host not in ("0.0.0.0", "::") else ""
+        return tls.self_signed(settings.data, [host] if host else [])
+    return None
+
+
+async def _admin(identity: Identity, data: Path) -> tuple[str, bool]:
+    """The admin's token that lies in the data folder; a new one where there is none that is good."""
+    path = data / TOKEN_FILE
+    made = await identity.bootstrap()
+    if made is None and path.exists():
+        token = path.read_text().strip()
+        with contextlib.suppress(Unauthenticated):
+            await identity.authenticate(token)
+            return token, False
+    first = made is not None
+    if made is None:
+        try:
+            made = await identity.recover()
+        except IsthmusError as error:
+            log.warning("no admin's token for %s: %s", path, error)
+            return "", False
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(made.token + "\n")
+    part.replace(path)
+    return made.token, first
+
+
+async def _add_local(services: Services, db: Database, token: str) -> None:
+    """This machine as the first site, unless there was ever another."""
+    if not token or await db.read(lambda connection: site_rows.every(connection, removed=True)):
+        return
+    caller = await services.identity.authenticate(token)
+    try:
+        await services.sites.add(caller, SiteSpec(name=LOCAL, kind="local"))
+    except IsthmusError as error:
+        log.warning("this machine could not be added as a site: %s", error)
+
+
+async def _supervised(supervisor: Supervisor, clock: Clock) -> None:
+    """Keep the supervisor going: a fault of its own is logged, and it begins anew from the database."""
+    delay = 1.0
+    while True:
+        began = clock.monotonic()
+        try:
+            await supervisor.run()
+        except Exception:
+            log.exception("the supervisor failed; it begins anew in %.0f s", delay)
+        if clock.monotonic() - began > 60:
+            delay = 1.0
+        await clock.sleep(delay)
+        delay = min(delay * 2, 30.0)
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,111 @@
+"""Serving an app over HTTP: the listening socket, uvicorn, and an orderly stop."""
+
+import asyncio
+import contextlib
+import errno
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import FrameType
+
+import uvicorn
+
+from isthmus.app import App
+from isthmus.domain.errors import Unavailable
+from isthmus.settings import Settings
+
+GRACE_S = 5  # for requests on their way when the server is told to stop
+PORTS_TRIED = 20
+
+
+def run(settings: Settings, announce: Callable[[App], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is called once it listens. Raises IsthmusError. Blocks.
+
+    What runs at sites goes on when this ends, and is found again at the next start.
+    """
+    _raise_file_limit()
+    asyncio.run(_serve(settings, announce))
+
+
+async def _serve(settings: Settings, announce: Callable[[App], None]) -> None:
+    listening = _listen(settings)
+    settings = replace(settings, port=listening.getsockname()[1])
+    with contextlib.closing(listening):
+        async with App.opened(settings) as app:
+            config = uvicorn.Config(
+                app.api,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=GRACE_S,
+                ssl_certfile=app.certificate.cert if app.certificate else None,
+                ssl_keyfile=app.certificate.key if app.certificate else None,
+                server_header=False,
+            )
+            server = _Server(config, app, announce)
+            await server.serve(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells the app when it listens and when it is to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: App, announce: Callable[[App], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._announce = announce
+        self._loop = asyncio.get_running_loop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._announce(self._app)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Long polls and streams end now, so that the server need not cut them when its grace is over.
+        self._loop.call_soon_threadsafe(self._app.services.stopping.set)
+        super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, without raising the signals again at the end: the app still has to close."""
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A socket on the port, or on the next free one where it was not asked for by number."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    last = settings.port if settings.port_is_fixed or not settings.port else settings.port + PORTS_TRIED
+    for port in range(settings.port, last + 1):
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.host, port))
+            listening.listen(2048)
+        except OSError as error:
+            listening.close()
+            if port < last and error.errno == errno.EADDRINUSE:
+                continue
+            raise Unavailable(
+                f"It can't listen on {settings.host}:{port}: {error.strerror}.",
+                hint="Name another address with --listen HOST:PORT.",
+                code="address-in-use",
+            ) from None
+        listening.setblocking(False)
+        return listening
+    raise AssertionError("unreachable")
+
+
+def _raise_file_limit() -> None:
+    """As many open files as the system lets us have: each waiting client and each site is some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 65536
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
