@@ -1,0 +1,117 @@
+"""What a compute node has, found out by a short job: container engines, scratch space, whether it reaches the API.
+
+Owns the script that looks and the reading of what it prints; each batch system submits it in its own way.
+"""
+
+import os
+import re
+import time
+
+WAIT_S = 20.0  # for a node that is free; a busy site would keep a person waiting for ever
+LOOK_S = 0.1
+
+UNKNOWN = (
+    "Which container engines the nodes have, and whether they reach the API, is not known yet: no node was free within "
+    "%d s. The first job will tell." % WAIT_S
+)
+
+_SCRIPT = r"""
+echo "isthmus-node: arch $(uname -m)"
+[ -n "${USER:-}" ] || USER=$(id -un)
+export USER  # ch-run needs it
+for engine in apptainer singularity podman docker ch-run; do
+    command -v "$engine" >/dev/null 2>&1 || continue
+    if [ "$engine" = docker ]; then
+        # A client alone is no engine: its server must let this user in.
+        said=$(docker version --format "{{.Server.Version}}" 2>/dev/null </dev/null) || continue
+    else
+        said=$("$engine" --version 2>&1 </dev/null | tr '\n' ' ')
+    fi
+    echo "isthmus-node: engine $engine $said"
+done
+for name in SLURM_TMPDIR TMPDIR LOCAL_SCRATCH SCRATCH; do
+    eval "value=\${$name:-}"
+    if [ -n "$value" ] && [ -d "$value" ] && [ -w "$value" ]; then
+        echo "isthmus-node: scratch $value"
+        break
+    fi
+done
+echo "isthmus-node: python $(%(python)s -V 2>&1 </dev/null | tr '\n' ' ')"
+if [ -n "%(host)s" ]; then
+    if %(python)s -c 'import socket; socket.create_connection(("%(host)s", %(port)d), 5).close()' >/dev/null 2>&1; then
+        echo "isthmus-node: api yes"
+    else
+        echo "isthmus-node: api no"
+    fi
+fi
+echo "isthmus-node: end"
+"""
+
+_ENGINES = {"ch-run": "charliecloud"}
+
+
+def script(api_url="", setup=(), python="python3", shell="/bin/bash -l", directives=()):
+    """The text of a batch script that prints what `parse` reads. ``setup`` are the site's lines before every job."""
+    match = re.match(r"^https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d+))?", api_url or "")
+    host = match.group(1).strip("[]") if match else ""
+    port = int(match.group(2) or (443 if api_url.startswith("https") else 80)) if match else 0
+    if not re.match(r"^[\w./~+-]+$", python):
+        python = "python3"
+    body = _SCRIPT % {"host": host, "port": port, "python": python}
+    return "\n".join(["#!" + shell] + list(directives) + list(setup)) + body
+
+
+def parse(text):
+    """``(facts, complete)``: the fields of Inventory that the script's output tells, and whether it told all."""
+    facts = {"engines": {}}
+    complete = False
+    for line in text.split("\n"):
+        match = re.match(r"^isthmus-node: (\w+) ?(.*)$", line.strip())
+        if not match:
+            continue  # a profile's greeting
+        word, rest = match.groups()
+        if word == "engine":
+            name, _, said = rest.partition(" ")
+            version = re.search(r"\d+(?:\.\d+)+", said)
+            facts["engines"][_ENGINES.get(name, name)] = version.group(0) if version else ""
+        elif word == "scratch":
+            facts["scratch"] = rest
+        elif word == "api":
+            facts["nodes_reach_api"] = rest == "yes"
+        elif word == "arch":
+            facts["architecture"] = rest
+        elif word == "python":
+            facts["node_python"] = rest.strip()
+        elif word == "end":
+            complete = True
+    return facts, complete
+
+
+def wait_for(path, wait_s=WAIT_S):
+    """The facts in the job's output file, or None if they were not there, whole, within ``wait_s``."""
+    end = time.time() + wait_s
+    while True:
+        try:
+            # Network file systems notice a new file by its folder.
+            os.listdir(os.path.dirname(path))
+            with open(path, encoding="utf-8", errors="replace") as file:
+                facts, complete = parse(file.read())
+            if complete:
+                return facts
+        except OSError:
+            pass
+        if time.time() > end:
+            return None
+        time.sleep(LOOK_S)
+
+
+def notes(facts):
+    """What a person should know of these facts; takes out what is no field of Inventory."""
+    said = facts.pop("node_python", "")
+    match = re.match(r"Python (\d+)\.(\d+)", said)
+    if not match or (int(match.group(1)), int(match.group(2))) < (3, 6):
+        return [
+            "The nodes have no Python 3.6 or newer under that name (%s): set the site's python."
+            % (said or "none found")
+        ]
+    return []
