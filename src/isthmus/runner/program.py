@@ -1,0 +1,26 @@
+"""Starting our own programs again: which interpreter, which archive."""
+
+import os
+import sys
+
+
+def archive():
+    # type: () -> str
+    """The absolute path of the archive that this process runs from, or of the folder that holds the package."""
+    import isthmus
+
+    for place in isthmus.__path__:
+        root = os.path.dirname(os.path.abspath(place))
+        if root.endswith(".pyz"):
+            return root
+    return os.path.dirname(os.path.abspath(isthmus.__path__[0]))
+
+
+def start(*words):
+    # type: (*str) -> list
+    """The command that starts one of our programs: isolated from the user's Python settings, and quickly."""
+    place = archive()
+    if not place.endswith(".pyz"):
+        code = "import sys; sys.path.insert(0, %r); from isthmus.proxy.main import main; sys.exit(main(sys.argv[1:]))"
+        return [sys.executable, "-I", "-S", "-c", code % place] + list(words)
+    return [sys.executable, "-I", "-S", place] + list(words)
