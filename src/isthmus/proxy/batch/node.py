@@ -63,7 +63,7 @@ def script(api_url="", setup=(), python="python3", shell="/bin/bash -l", directi
 
 def parse(text):
     """``(facts, complete)``: the fields of Inventory that the script's output tells, and whether it told all."""
-    facts = {"engines": {}}
+    facts: dict = {"engines": {}}
     complete = False
     for line in text.split("\n"):
         match = re.match(r"^isthmus-node: (\w+) ?(.*)$", line.strip())

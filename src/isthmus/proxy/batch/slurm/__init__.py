@@ -145,7 +145,7 @@ def _controller(numbers, cluster):
 
     squeue said already that it knows them not; a second witness guards against a squeue that only prints nothing.
     """
-    found = {}
+    found: dict = {}
     argv = ["scontrol", "--all", "--oneliner", "show", "job"]
     if len(numbers) > 20:  # one long answer is quicker than many short ones
         known = commands.read(parse.jobs, argv, cluster)
@@ -160,7 +160,7 @@ def _controller(numbers, cluster):
 
 
 def _by_cluster(ids):
-    found = OrderedDict()
+    found: dict = OrderedDict()
     for native_id in ids:
         try:
             number, cluster = parse.split_id(native_id)

@@ -6,7 +6,7 @@ Sites have a database (slurmdbd), a file of completed jobs (jobcomp), or nothing
 from isthmus.proxy.batch.slurm import commands, parse
 from isthmus.proxy.errors import ProxyError
 
-_kinds = {}  # cluster -> answer: a site does not change it under a running proxy
+_kinds: dict = {}  # cluster -> answer: a site does not change it under a running proxy
 
 
 def kind(cluster=""):
@@ -23,7 +23,7 @@ def kind(cluster=""):
 
 def jobs(numbers, cluster):
     """``{number: Native}`` of those of these jobs that accounting knows."""
-    found = {}
+    found: dict = {}
     for begin in range(0, len(numbers), commands.CHUNK):
         chunk = numbers[begin : begin + commands.CHUNK]
         known = _records(["--jobs=" + ",".join(chunk)], cluster)

@@ -1,4 +1,4 @@
-"""What a SLURM site has, as an Inventory: partitions, nodes, GPUs, accounts, QOS, and by a short job what nodes have."""
+"""What a SLURM site has, as an Inventory: partitions, nodes, GPUs, accounts, QOS; by a short job, what nodes have."""
 
 import grp
 import os
@@ -19,7 +19,9 @@ AWAY = ("down", "drain", "fail", "inval", "error", "power_down", "powered_down")
 def inventory(options):
     """The fields of Inventory that SLURM knows. Only what squeue and sinfo don't answer raises; the rest is a note."""
     clusters = commands.clusters(options)
-    notes, queues, others = [], [], 0
+    notes: list = []
+    queues: list = []
+    others = 0
     for cluster in clusters:
         found, said = _queues(cluster, options)
         queues.extend(queue for queue in found if queue["name"] not in [known["name"] for known in queues])
@@ -94,7 +96,9 @@ def node_types(text):
     Nodes of one type are alike and in the same partitions, so that a type that two partitions share can be counted
     once; its name says what it has.
     """
-    configurations, partitions, away = OrderedDict(), {}, {}
+    configurations: dict = OrderedDict()
+    partitions: dict = {}
+    away: dict = {}
     for line in text.split("\n"):
         parts = line.split("|")
         if len(parts) != 7:
@@ -106,11 +110,12 @@ def node_types(text):
         for member in members:
             configurations[member] = (cpus, mem, gres, features)
             partitions.setdefault(member, set()).add(partition)
-    kinds = OrderedDict()
+    kinds: dict = OrderedDict()
     for member, configuration in configurations.items():
         kind = (configuration, tuple(sorted(partitions[member])))
         kinds[kind] = kinds.get(kind, 0) + 1
-    found, used = {}, {}
+    found: dict = {}
+    used: dict = {}
     for ((cpus, mem, gres, features), where), count in kinds.items():
         gpus = parse.gpus(gres)
         name = "-".join(
@@ -133,7 +138,8 @@ def node_types(text):
 
 def associations(text):
     """``(accounts, qos)`` of ``sacctmgr show assoc`` lines ``account|qos``."""
-    accounts, qos = [], []
+    accounts: list = []
+    qos: list = []
     for line in text.split("\n"):
         account, _, names = line.strip().partition("|")
         if account and account not in accounts:

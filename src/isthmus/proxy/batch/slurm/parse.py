@@ -166,7 +166,7 @@ def expand(text):
     """The names in a list of nodes: ``n[1-2,07-08]-ib,login`` is n1-ib, n2-ib, n07-ib, n08-ib, login."""
     if not text or text in ("(null)", "None assigned", "n/a", "None", "N/A"):
         return []
-    names = []
+    names: list = []
     for item in _split(text):
         names.extend(_expand_one(item))
         if len(names) > MOST_NODES:
@@ -207,7 +207,7 @@ def _split(text, separator=","):
 
 def gpus(gres):
     """``[(type, count)]`` of the GPUs in a node's GRES, such as ``gpu:a100:4(S:0-1),gpu:2,shard:8``. "" is untyped."""
-    found = {}
+    found: dict = {}
     order = []
     for item in _split(gres):
         words = re.sub(r"\(.*\)$", "", item).split(":")
@@ -241,7 +241,7 @@ def seconds(text):
 
 def pairs(line):
     """The ``Key=value`` pairs of a line of ``scontrol --oneliner``. A value may hold spaces."""
-    found = {}
+    found: dict = {}
     matches = list(re.finditer(r"(?:^|\s)([A-Za-z][\w:/]*)=", line))
     for place, match in enumerate(matches):
         end = matches[place + 1].start() if place + 1 < len(matches) else len(line)

@@ -1,7 +1,7 @@
 """SLURM's words for states and reasons, and ours for them. SLURM 17.11 to 26.05.
 
-Sources: ``job_state_string`` and ``job_state_reason_string`` of SLURM, https://slurm.schedmd.com/job_state_codes.html and
-https://slurm.schedmd.com/job_reason_codes.html.
+Sources: ``job_state_string`` and ``job_state_reason_string`` of SLURM's own code,
+https://slurm.schedmd.com/job_state_codes.html and https://slurm.schedmd.com/job_reason_codes.html.
 """
 
 STATES = {
