@@ -2,9 +2,9 @@
 
 A request is a JSON object with ``op``, and ``to``: the entry's name in WORKDIR/cache. The answer is an object too.
 
-``link``     ``source`` (absolute), ``digest`` and ``size`` of what it holds, ``unpack`` (it is a folder's canonical
-             stream). Puts a file of this machine into the cache: by a reflink, by a hard link where the source can't be
-             written to, else by a copy, which is verified.
+``link``     ``source``, ``digest`` and ``size`` of what it holds, ``unpack`` (it is a folder's canonical stream). Puts
+             a file or folder of this machine into the cache: a file by a reflink, by a hard link where nobody may write
+             to it, else by a copy, which is verified as folders are.
 ``layers``   ``source``. Unpacks an OCI or docker archive into a root folder. Answers ``{"env": {...}}`` of the image.
 ``run``      ``commands`` (argument vectors; in each word ``{part}`` stands for the path to write to, ``{workdir}``
              for the work folder), ``setup`` (shell lines before), ``env``. What the commands leave at ``{part}``
@@ -25,6 +25,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 from isthmus.proxy.errors import ProxyError
 from isthmus.runner import canonical
@@ -79,6 +80,10 @@ def _once(workdir, name, make, request):
 
 def _link(workdir, part, request, lock):
     source = _source(workdir, request)
+    if os.path.isdir(source):
+        found, size = canonical.unpack(_Pieces(canonical.stream(source)), part)
+        _compare(source, found, size, request)
+        return {"how": "copy"}
     if request.get("unpack"):
         with open(source, "rb", buffering=0) as file:
             found, size = canonical.unpack(file, part)
@@ -92,6 +97,23 @@ def _link(workdir, part, request, lock):
     found, size = _copy(source, part)
     _compare(source, found, size, request)
     return {"how": "copy"}
+
+
+class _Pieces(object):
+    """Pieces of bytes to be read as a file."""
+
+    def __init__(self, pieces):
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size):
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = piece
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
 
 
 def _reflink(source, part):
@@ -333,10 +355,21 @@ def _os_error(error):
 _OPS = {"link": _link, "layers": _layers, "run": _run}
 
 
-def main(workdir, stdin):
-    """Read one request from ``stdin`` (a binary file) up to EOF and do it; the answer. The archive's ``prepare``."""
+def main(arguments, stdin=None, stdout=None):
+    """The archive's ``prepare``: one request on stdin, the framed answer on stdout; the exit code."""
+    options = dict(zip(arguments[::2], arguments[1::2]))
+    token, workdir = options["--token"], os.path.abspath(os.path.expanduser(options["--workdir"]))
     try:
-        request = json.loads(stdin.read().decode("utf-8"))
-    except ValueError as error:
-        raise ProxyError("bad-request", "The request is no JSON: %s." % error)
-    return prepare(workdir, request)
+        try:
+            request = json.loads((stdin or sys.stdin.buffer).read().decode("utf-8"))
+        except ValueError as error:
+            raise ProxyError("bad-request", "The request is no JSON: %s." % error)
+        reply = {"ok": prepare(workdir, request)}
+    except ProxyError as error:
+        reply = {"error": error.as_json()}
+    except Exception as error:  # noqa: BLE001  (the site's edge: what nobody foresaw is told, not lost)
+        reply = {"error": ProxyError("internal", "The preparation failed: %r." % error).as_json()}
+    out = stdout or sys.stdout
+    out.write(token + json.dumps(reply) + token + "\n")
+    out.flush()
+    return 0 if "ok" in reply else 1
