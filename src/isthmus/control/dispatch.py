@@ -78,7 +78,6 @@ class Dispatcher:
                 key=live.key,
                 queue=str(live.plan.get("queue", "")),
                 mem_bytes=int(live.need.mem),
-                archive=site_archive(spec),
             ),
         )
         return Submission(live.key, job, {**values, "": self._tokens.token(live.key)}, batch, argv)

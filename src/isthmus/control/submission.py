@@ -204,9 +204,10 @@ def _culprit(need: Need, sites: Collection[SiteSnapshot]) -> str:
 def insert(conn: Connection, accepted: Sequence[Accepted], caller: Caller, request_key: str, now: float) -> list[int]:
     """Write the rows; the ids in order. The same request key again gives the ids of the first time."""
     if request_key:
-        known = job_rows.of_request(conn, caller.user.id, _keys(request_key, len(accepted)))
+        known = job_rows.of_request(conn, caller.user.id, _keys(request_key, len(accepted) + 1))
         if known:
-            if len(known) != len(accepted):
+            specs = job_rows.specs(conn, known)
+            if [specs[job_id] for job_id in known] != [one.text for one in accepted]:
                 raise Conflict("This request key was used for another request.", place="Idempotency-Key")
             return known
     on = sorted({after.job for one in accepted for after in one.after})
