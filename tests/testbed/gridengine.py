@@ -51,7 +51,7 @@ ckpt_list             NONE
 pe_list               smp
 rerun                 FALSE
 slots                 {slots}
-tmpdir                /tmp
+tmpdir                {tmpdir}
 shell                 /bin/sh
 prolog                NONE
 epilog                NONE
@@ -179,6 +179,7 @@ class GridEngineCell:
         """Kills every job and server of this cell. May be called again."""
         for daemon in (self._execd, self._qmaster):
             if daemon is not None:
+                daemon.kill()  # asked to end, the master takes 5 s of leave
                 daemon.close()
         self._execd = self._qmaster = None
         if self._folder.name:
@@ -216,6 +217,8 @@ class GridEngineCell:
         spool = self._folder / "spool"
         for folder in (common, spool / "qmaster" / "job_scripts", spool / "db", spool / "execd", self.bin):
             folder.mkdir(parents=True)
+        (self._folder / "tmp").mkdir()
+        (self._folder / "tmp").chmod(0o1777)
         arch = run([str(SHARE / "util" / "arch")], what="asking Grid Engine for its name of this machine").strip()
         for name in ("bin", "lib", "utilbin"):
             (self.root / name).mkdir()
@@ -272,7 +275,8 @@ class GridEngineCell:
         self.command("qconf", "-Ahgrp", self._file("group", f"group_name @allhosts\nhostlist {host}\n"))
         self.command("qconf", "-Ap", self._file("pe", PARALLEL_ENVIRONMENT))
         for seq_no, (name, h_rt) in enumerate((("all.q", "INFINITY"), ("debug.q", "00:10:00"))):
-            text = QUEUE.format(name=name, h_rt=h_rt, slots=self.slots, seq_no=seq_no)
+            tmpdir = self._folder / "tmp"
+            text = QUEUE.format(name=name, h_rt=h_rt, slots=self.slots, seq_no=seq_no, tmpdir=tmpdir)
             self.command("qconf", "-Aq", self._file(name, text))
         quick = {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1"}
         scheduler = [line.split(None, 1) for line in self.command("qconf", "-ssconf").splitlines()]
@@ -297,7 +301,11 @@ class GridEngineCell:
 
     def _qmaster_answers(self) -> bool:
         done = subprocess.run(
-            [program("qconf"), "-sh"], env={**os.environ, **self.login_env()}, capture_output=True, check=False, timeout=60
+            [program("qconf"), "-sh"],
+            env={**os.environ, **self.login_env()},
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         return done.returncode == 0
 

@@ -1,9 +1,9 @@
 """Runs one server and everything that the server starts, and ends them all when the tests are gone.
 
-A program of its own, started by `daemon.Daemon`. The first line on stdin is a JSON object: `argv` (may be empty: then it
-only waits to undo), `env`, `cwd`, `log`, `at_end` (commands that undo what was made in the kernel), `hold` (a file to
-hold a shared lock on while anything runs, or null). Then it takes one-word orders on stdin and answers each with one
-line on stdout:
+A program of its own, started by `daemon.Daemon`. The first line on stdin is a JSON object: `argv` (may be empty:
+then it only waits to undo), `env`, `cwd`, `log`, `at_end` (commands that undo what was made in the kernel), `hold` (a
+file to hold a shared lock on while anything runs, or null). Then it takes one-word orders on stdin and answers each
+with one line on stdout:
 
     start   starts the server                          -> its process id
     stop    SIGTERM, then SIGKILL to the server alone  -> its exit status; what it started goes on
@@ -17,6 +17,7 @@ also of those that made themselves daemons.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -115,10 +116,8 @@ class Keeper:
             if not below:
                 break
             for pid in below:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             self.reap()
             time.sleep(0.005)
         self.reap()

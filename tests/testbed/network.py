@@ -148,7 +148,10 @@ def free_subnets(count: int) -> list[str]:
     """
     known = json.loads(run([program("ip"), "-json", "addr"], what="listing this machine's addresses"))
     taken = {
-        address["local"].rpartition(".")[0] for link in known for address in link.get("addr_info", []) if "local" in address
+        address["local"].rpartition(".")[0]
+        for link in known
+        for address in link.get("addr_info", [])
+        if "local" in address
     }
     free = [net for net in (f"198.{second}.{third}" for second in (18, 19) for third in range(256)) if net not in taken]
     if len(free) < count:

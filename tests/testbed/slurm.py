@@ -1,11 +1,9 @@
 """A private SLURM cluster: munged, slurmctld and one slurmd a node, all on this machine.
 
-Nodes are processes on this machine that think they have their own name (a UTS namespace, and an /etc/hosts that knows
-all nodes), as many processors as asked for, and GPUs made of device files that answer like /dev/zero's sister. With a
-`Network` they also have their own network.
+A node is a slurmd that has its own name (a UTS namespace, and an /etc/hosts that knows all nodes), as many processors
+and GPUs as asked for, and with a `Network` its own network. The GPUs are device files that act like /dev/null.
 
-The order of the sections of slurm.conf and the settings follow the manual of SLURM 22.05:
-https://slurm.schedmd.com/archive/slurm-22.05.8/slurm.conf.html
+The settings follow the manual of SLURM 22.05: https://slurm.schedmd.com/archive/slurm-22.05.8/slurm.conf.html
 """
 
 from __future__ import annotations
@@ -123,7 +121,7 @@ class SlurmCluster:
 
     @property
     def bin(self) -> Path:
-        """A folder that stands first in PATH (see `env`): empty, but for the commands that `break_squeue` puts there."""
+        """A folder that stands first in PATH (see `env`): empty, but for what `break_squeue` puts there."""
         return self._folder / "bin"
 
     @property
@@ -143,8 +141,8 @@ class SlurmCluster:
 
     def command(self, *argv: str) -> str:
         """Runs a SLURM command as root against this cluster and returns its stdout."""
-        argv = self.head.command(*argv) if self.head else list(argv)
-        return run(argv, what=f"{argv[0]} on {self.name}", env={**os.environ, "SLURM_CONF": str(self.conf)})
+        env = {**os.environ, "SLURM_CONF": str(self.conf)}
+        return run(self._on(self.head, *argv), what=f"{argv[0]} on {self.name}", env=env)
 
     def sacctmgr(self, *words: str) -> str:
         """Runs `sacctmgr --immediate` as root (needs accounting "dbd") and returns its stdout."""
@@ -177,7 +175,8 @@ class SlurmCluster:
             )
             self._accounting_daemon.start()
             self._accounting_daemon.add_cluster(self.name)
-        self._controller = self._start_controller()
+        self._controller = self._new_controller()
+        self.start_controller()
         for node in self.node_names:
             self._add_node(node)
         for node in self.node_names:
@@ -202,10 +201,13 @@ class SlurmCluster:
     def start_controller(self) -> None:
         """Starts slurmctld again with the jobs it knew, and waits until it answers. Nodes may be unknown for 4 s."""
         self._controller_daemon().start()
+        if self.accounting == "filetxt":
+            self._job_log.chmod(0o666)  # `sacct -c` opens it for writing, whoever asks; slurmctld makes it 0644
 
     def restart_controller(self) -> None:
         """Stops and starts slurmctld; jobs go on."""
-        self._controller_daemon().restart()
+        self.stop_controller()
+        self.start_controller()
 
     def kill_node(self, node: str) -> None:
         """Cuts the node's power: its slurmd and every process of its jobs die at once, and nobody says goodbye.
@@ -266,6 +268,10 @@ class SlurmCluster:
         return self._folder / "run" / "munge.sock"
 
     @property
+    def _job_log(self) -> Path:
+        return self._folder / "log" / "jobcomp.txt"
+
+    @property
     def _controller_address(self) -> str:
         return self.head.address if self.head else "127.0.0.1"
 
@@ -301,15 +307,13 @@ class SlurmCluster:
         )  # fmt: skip
         self._munged.start()
 
-    def _start_controller(self) -> Daemon:
-        daemon = Daemon(
+    def _new_controller(self) -> Daemon:
+        return Daemon(
             "slurmctld",
             self._on(self.head, program("slurmctld"), "-D", "-f", str(self.conf)),
             folder=self._folder / "log",
             ready=self._controller_answers,
         )
-        daemon.start()
-        return daemon
 
     def _controller_answers(self) -> bool:
         ping = subprocess.run(
@@ -426,11 +430,9 @@ class SlurmCluster:
                 "AccountingStorageTRES": "gres/gpu",
             }
         if self.accounting == "filetxt":
-            log = self._folder / "log" / "jobcomp.txt"
-            log.touch(mode=0o644)
             return {
                 "AccountingStorageType": "accounting_storage/none",
                 "JobCompType": "jobcomp/filetxt",
-                "JobCompLoc": log,
+                "JobCompLoc": self._job_log,
             }
         return {"AccountingStorageType": "accounting_storage/none", "JobCompType": "jobcomp/none"}

@@ -114,7 +114,18 @@ class SshServer:
         authorized.mkdir(mode=0o755)
         for name in ("id_ed25519", "host_ed25519"):
             run(
-                [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f", str(self._folder / name)],
+                [
+                    program("ssh-keygen"),
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    "",
+                    "-C",
+                    "testbed",
+                    "-f",
+                    str(self._folder / name),
+                ],
                 what="making a key",
             )
         public = self.key.with_suffix(".pub").read_text()

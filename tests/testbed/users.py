@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.testbed import engines
 from tests.testbed.daemon import run
 from tests.testbed.errors import ServerError, program
 
@@ -86,9 +87,13 @@ def _fresh(name: str) -> User:
     home = Path(entry.pw_dir)
     if home.exists():
         shutil.rmtree(home)
+    # What podman keeps outside of the home, of containers that are no more.
+    for left in ("podman-run", "storage-run", "containers-user"):
+        shutil.rmtree(f"/tmp/{left}-{entry.pw_uid}", ignore_errors=True)
     home.mkdir(mode=0o755)
     for file in (".bashrc", ".profile"):
         (home / file).write_text(PROFILE)
         os.chown(home / file, entry.pw_uid, entry.pw_gid)
     os.chown(home, entry.pw_uid, entry.pw_gid)
+    engines.configure_podman(home, entry.pw_uid, entry.pw_gid)
     return User(name, entry.pw_uid, entry.pw_gid, home)
