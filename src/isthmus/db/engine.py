@@ -12,6 +12,8 @@ This module owns the open database and its connections. It knows no table.
 import asyncio
 import contextlib
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -53,7 +55,7 @@ class Database:
         self._listener = Listener(url, self._topics) if self.kind == "postgresql" else None
         publish = self._listener.publish if self._listener else None
         self._writer = Writer(_engine(url, durable=durable), loop, self._topics, publish)
-        self._readers = Readers(_engine(url, readonly=True), loop, readers)
+        self._readers = Readers(_engine(url, readonly=True), loop, self._topics, readers)
 
     @classmethod
     async def open(cls, url: str, *, durable: bool = True, readers: int = 4) -> Self:
@@ -141,7 +143,6 @@ def _sqlite(url: URL, *, durable: bool, readonly: bool) -> Engine:
     arguments = {"isolation_level": None, "check_same_thread": False, "timeout": LOCK_TIMEOUT_S}
     engine = sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=arguments)
     pragmas = {
-        "journal_mode": "WAL",
         "synchronous": "FULL" if durable else "NORMAL",
         "foreign_keys": "ON",
         "journal_size_limit": str(64 << 20),
@@ -157,12 +158,26 @@ def _sqlite(url: URL, *, durable: bool, readonly: bool) -> Engine:
     def connect(connection: Any, _record: Any) -> None:
         for name, value in pragmas.items():
             connection.execute(f"PRAGMA {name}={value}").close()
+        if not readonly:
+            _write_ahead(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Put the file into WAL mode, where it stays. The one lock for which SQLite does not wait by itself."""
+    until = time.monotonic() + LOCK_TIMEOUT_S
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)  # in the writer's thread, beside another process that opens a fresh file
 
 
 def _postgresql(url: URL, *, readonly: bool) -> Engine:

@@ -70,9 +70,10 @@ class Threads:
 
     name = ""
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, topics: Topics, limit: int) -> None:
         self._engine = engine
         self._loop = loop
+        self._topics = topics
         self._limit = limit
         self._queue: queue.SimpleQueue[Ask | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -117,6 +118,7 @@ class Threads:
             self._loop.call_soon_threadsafe(self._deliver, asks, topics)
 
     def _deliver(self, asks: Sequence[Ask], topics: Iterable[str]) -> None:
+        self._topics.publish(topics)
         for ask in asks:
             self._unanswered -= 1
             if ask.future.done():  # cancelled meanwhile
@@ -167,8 +169,7 @@ class Writer(Threads):
         topics: Topics,
         publish: Callable[[Connection, set[str]], None] | None,
     ) -> None:
-        super().__init__(engine, loop, 1)
-        self._topics = topics
+        super().__init__(engine, loop, topics, 1)
         self._publish = publish
 
     def _serve(self, link: Link, ask: Ask) -> None:
