@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -15,6 +16,7 @@ _SPEC: TypeAdapter[SiteSpec] = TypeAdapter(SiteSpec)
 _INVENTORY: TypeAdapter[Inventory] = TypeAdapter(Inventory)
 
 
+@lru_cache(maxsize=1024)
 def read_site(text: str) -> SiteSpec:
     """A site's spec as the database keeps it."""
     return _SPEC.validate_json(text)
@@ -24,6 +26,7 @@ def write_site(spec: SiteSpec) -> str:
     return _SPEC.dump_json(spec, exclude_defaults=True).decode()
 
 
+@lru_cache(maxsize=1024)
 def read_inventory(text: str) -> Inventory:
     return _INVENTORY.validate_json(text or "{}")
 
