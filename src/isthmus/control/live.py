@@ -47,6 +47,7 @@ class Live:
     plan: dict[str, Any] = field(default_factory=dict)
     kill_requested: bool = False
     kill_sent: bool = False
+    log_bytes: int = 0  # as last reported
     doubted_since: float | None = None  # monotonic; it seems to have ended
 
     @classmethod

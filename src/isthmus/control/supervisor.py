@@ -24,6 +24,7 @@ from sqlalchemy import Connection
 
 from isthmus.control import places
 from isthmus.control.backlog import Backlog
+from isthmus.control.cleaning import sweep
 from isthmus.control.dispatch import Dispatcher
 from isthmus.control.live import Live, read_spec
 from isthmus.control.needs import Needs
@@ -37,7 +38,7 @@ from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.db.notifications import SUPERVISOR, tell
 from isthmus.domain.clock import Clock
-from isthmus.domain.errors import Conflict, IsthmusError, Unavailable
+from isthmus.domain.errors import Conflict, IsthmusError, SiteError, Unavailable
 from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Health, SiteState
 from isthmus.domain.states import AttemptState, JobState
@@ -52,6 +53,8 @@ T = TypeVar("T")
 LEASE_S = 15.0
 NOTED = 200  # jobs of a need whose reason for waiting is written down; the others share it
 LONGEST_SLEEP_S = 60.0
+SWEEP_S = 600.0
+KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
 
 
 class LostLease(IsthmusError):
@@ -81,10 +84,12 @@ class Supervisor:
         clock: Clock,
         *,
         name: str = "",
+        keep_s: float = KEEP_S,
     ) -> None:
         self.db = db
         self.clock = clock
         self.name = name or process_name()
+        self.keep_s = keep_s
         self.leading = asyncio.Event()
         self._sessions = sessions
         self._needs = needs
@@ -134,6 +139,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._keep_lease())
+            group.create_task(self._sweep())
             await self._load()
             self.leading.set()
             with self.db.watch(SUPERVISOR) as news:
@@ -160,6 +166,15 @@ class Supervisor:
             except Unavailable as error:
                 if self.clock.monotonic() - renewed > LEASE_S * 0.8:
                     raise LostLease(f"The lease could not be renewed: {error}") from error
+
+    async def _sweep(self) -> None:
+        """Clean up now and then what ended long ago."""
+        while True:
+            await self.clock.sleep(SWEEP_S)
+            try:
+                await sweep(self.db, self._sessions, self.clock.now().timestamp(), self.keep_s)
+            except SiteError as error:
+                log.info("cleaning waits: %s", error)
 
     # ---- what is
 
@@ -399,6 +414,10 @@ class Supervisor:
     @property
     def collect(self) -> Any:
         return self._dispatcher.collect
+
+    @property
+    def keep_log(self) -> Any:
+        return self._dispatcher.keep_log
 
     def learned(self, live: Live, facts: Mapping[str, object]) -> None:
         """A runner saw its node: keep what a probe could not find out."""

@@ -53,6 +53,10 @@ class Desk(Protocol):
         """Check and bring home the outputs; why it failed, or "". Raises SiteError to be called again."""
         ...
 
+    async def keep_log(self, live: Live, site: Site) -> None:
+        """Bring home the log of an attempt that ended. Raises SiteError."""
+        ...
+
     def learned(self, live: Live, facts: Mapping[str, object]) -> None:
         """A runner told something about the site's nodes."""
         ...
@@ -83,6 +87,7 @@ class Worker:
         self._collecting: asyncio.Queue[Live] = asyncio.Queue()
         self._failures = 0
         self._recording = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
 
     def take(self, live: Live) -> None:
         """Drive this attempt from where it is."""
@@ -104,6 +109,7 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             group.create_task(self._prepare_all(group))
             group.create_task(self._submit_all())
             group.create_task(self._watch_all())
@@ -301,6 +307,7 @@ class Worker:
         """Keep in memory what was recorded."""
         live.reports = max(live.reports, verdict.reports)
         live.native_state = verdict.native_state or live.native_state
+        live.log_bytes = verdict.log_bytes or live.log_bytes
         if verdict.facts:
             self._desk.learned(live, verdict.facts)
         if verdict.doubt:
@@ -423,6 +430,12 @@ class Worker:
             await self._desk.record(record)
             self._moved(live, AttemptState.FAILED if failure else AttemptState.COMPLETED)
 
+    async def _keep_log(self, live: Live) -> None:
+        try:
+            await self._desk.keep_log(live, self.site)
+        except SiteError as error:  # it stays readable at the site until its folder is cleaned
+            log.info("%s: the log of %s was not brought home: %s", self.name, live.key, error)
+
     # ---- bookkeeping
 
     def _moved(self, live: Live, state: AttemptState) -> None:
@@ -434,6 +447,8 @@ class Worker:
             self._collecting.put_nowait(live)
         if state.ended:
             self.live.pop(live.key, None)
+            if live.log_bytes and self._group is not None:
+                self._group.create_task(self._keep_log(live))
         self._desk.moved(live, before)
 
     def _answered(self, others: int | None = None) -> None:

@@ -59,6 +59,36 @@ def load_of_sites(conn: Connection) -> Sequence[Any]:
     return conn.execute(statement).all()
 
 
+def to_clean(conn: Connection, *, before: float, limit: int) -> Sequence[Any]:
+    """Ended attempts whose folder at the site may go: (id, key, job_id, job_state, site_id, user_id).
+
+    They ended before that time, their site is still there, and nothing that they left lies at the site alone.
+    """
+    alone = select(outputs.c.id).where(outputs.c.attempt_id == attempts.c.id, outputs.c.collected.is_(False))
+    statement = (
+        select(
+            attempts.c.id,
+            attempts.c.key,
+            attempts.c.job_id,
+            attempts.c.site_id,
+            attempts.c.user_id,
+            jobs.c.state.label("job_state"),
+        )
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(sites, sites.c.id == attempts.c.site_id)
+        .where(
+            attempts.c.live.is_(False),
+            attempts.c.cleaned_at.is_(None),
+            attempts.c.ended_at < before,
+            sites.c.state != "REMOVED",
+            ~alone.exists(),
+        )
+        .order_by(attempts.c.id)
+        .limit(limit)
+    )
+    return conn.execute(statement).all()
+
+
 def live_at(conn: Connection, site_id: int) -> int:
     """How many live attempts are at a site."""
     statement = select(func.count()).where(attempts.c.site_id == site_id, attempts.c.live)

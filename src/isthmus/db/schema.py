@@ -176,6 +176,7 @@ attempts = Table(
     Column("submitted_at", Float),
     Column("started_at", Float),
     Column("ended_at", Float),
+    Column("cleaned_at", Float),  # when its folder at the site was removed
     Column("reports", BigInteger, nullable=False, server_default="0"),  # offset of the next report wanted
     Column("log", BigInteger, nullable=False, server_default="0"),  # bytes of the log kept here
     Column("heard_at", Float),

@@ -213,6 +213,7 @@ def upgrade() -> None:
         sa.Column("submitted_at", sa.Float(), nullable=True),
         sa.Column("started_at", sa.Float(), nullable=True),
         sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.Column("cleaned_at", sa.Float(), nullable=True),
         sa.Column("reports", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("log", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("heard_at", sa.Float(), nullable=True),
