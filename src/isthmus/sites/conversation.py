@@ -147,13 +147,17 @@ class Conversation:
         )
 
     def _answer(self, reply: dict[str, Any]) -> None:
-        number = reply["id"]
-        request = self._pending.pop(number)
+        # Read it whole before anybody is told: what is garbled must fail whoever still waits.
+        request, error = self._pending[reply["id"]], None
+        if "error" in reply:
+            error = error_of(reply["error"])
+        ok = None if error else reply["ok"]
+        del self._pending[reply["id"]]
         if not request.reply.done():
-            if "error" in reply:
-                request.reply.set_exception(error_of(reply["error"]))
+            if error is not None:
+                request.reply.set_exception(error)
             else:
-                request.reply.set_result(reply["ok"])
+                request.reply.set_result(ok)
         self._watch()
 
     def _watch(self) -> None:

@@ -15,7 +15,7 @@ Owns when proxies start and end, and what a failure means for the next request. 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any
 
 from isthmus.domain.errors import BadReply, IsthmusError, Unreachable
@@ -74,6 +74,7 @@ class SiteSession:
         self._idle_s = idle_s
         self._conversations: dict[str, Conversation] = {}
         self._starting: dict[str, asyncio.Lock] = {}
+        self._started = asyncio.Event()
         self._installing = asyncio.Lock()
         self._installed = False
         self._opening = self._transfers = 0
@@ -227,8 +228,10 @@ class SiteSession:
                     shared = next((other for other in self._conversations.values() if other.alive), None)
                     if shared is not None:
                         return shared
-                    await full.freed()
+                    self._started.clear()
+                    await _either(full.freed(), self._started.wait())
                 else:
+                    self._started.set()
                     return conversation
 
     async def _start(self) -> Conversation:
@@ -379,12 +382,22 @@ class SiteSession:
         task.add_done_callback(self._tasks.discard)
 
 
+async def _either(*waits: Awaitable[object]) -> None:
+    """Return as soon as one of them does."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 def _parts(jobs: Sequence[Submission]) -> list[list[Submission]]:
     parts: list[list[Submission]] = []
-    size = SUBMIT_BYTES
+    size = 0
     for job in jobs:
         weight = len(job.batch) + len(str(job.job.get("script", "")))
-        if size + weight > SUBMIT_BYTES or len(parts[-1]) >= SUBMIT_AT_ONCE:
+        if not parts or size + weight > SUBMIT_BYTES or len(parts[-1]) >= SUBMIT_AT_ONCE:
             parts.append([])
             size = 0
         parts[-1].append(job)

@@ -23,7 +23,7 @@ class FakeProgram:
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
         self.argv = list(argv)
         self.env = dict(env or {})
-        self._stdin = asyncio.StreamReader()
+        self._stdin = asyncio.StreamReader(limit=2**30)
         self._stdout = asyncio.StreamReader(limit=2**30)
         self._tail = Tail()
 

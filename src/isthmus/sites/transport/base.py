@@ -93,12 +93,12 @@ class Tail:
 
 
 class Slots:
-    """How many channels may be open at a time. Waiters are served in their order."""
+    """How many channels may be open at a time."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._freed = asyncio.Event()
 
     def take(self) -> bool:
         """Take one if there is one."""
@@ -108,27 +108,15 @@ class Slots:
         return True
 
     def give(self) -> None:
-        """Give one back, and wake who waited longest."""
+        """Give one back. All who wait are woken, in their order: the first who still wants it takes it."""
         self.used -= 1
-        while self._waiters:
-            waiter = self._waiters.pop(0)
-            if not waiter.done():
-                waiter.set_result(None)
-                break
+        self._freed.set()
 
     async def freed(self) -> None:
         """Return once one may be free; at once if one is."""
-        if self.used < self.limit:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():  # the turn was ours: pass it on
-                self.used += 1
-                self.give()
-            raise
+        if self.used >= self.limit:
+            self._freed.clear()
+            await self._freed.wait()
 
 
 async def complete(start: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None]]) -> T:
