@@ -84,16 +84,21 @@ class Server:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(lock.read().split()[1])
+                words = lock.read().split()
+                if len(words) < 2:
+                    raise ServerError(f"a control plane is just starting on {self.data}: try again") from None
+                return int(words[1])
         return None
 
     def stop(self) -> bool:
         """Stop the server that runs on the data folder; whether there was one. Raises ServerError."""
         pid = self.pid()
-        if pid is None and (self._process is None or self._process.poll() is not None):
+        if pid is None and self._process is not None and self._process.poll() is None:
+            pid = self._process.pid  # it has not come as far as the lock
+        if pid is None:
             return False
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid or (self._process.pid if self._process else 0), signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + STOP_S
         while self.pid() is not None or (self._process is not None and self._process.poll() is None):
             if time.monotonic() > end:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from examples.forecast import prepare
 from examples.forecast.prices import Prices
 

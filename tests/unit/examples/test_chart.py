@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from examples.forecast.chart import Line, draw
 
 

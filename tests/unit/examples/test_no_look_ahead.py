@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from examples.forecast import features, models
 from examples.forecast.prices import Floats, Prices
 from examples.forecast.walk import Plan, Walk, forward
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 # A stretch short enough for every model, in calm years and in the crisis of 2008.
 PLAN = Plan(first=2300, last=2520, window=600, refit=22)

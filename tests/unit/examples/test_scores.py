@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from arch.bootstrap import CircularBlockBootstrap
+
 from examples.forecast import scores
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from examples.forecast import features, summary
 from examples.forecast.prices import Prices
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+
 from examples.forecast import features, prices, summary
 from examples.forecast import train as program
 from examples.forecast.prices import Prices

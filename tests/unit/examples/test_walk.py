@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from examples.forecast import features, models
 from examples.forecast.features import WARM_UP
 from examples.forecast.prices import Prices
