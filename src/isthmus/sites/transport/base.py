@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 TAIL_BYTES = 4096  # of stderr that is kept: enough for what a shell or an interpreter says as it fails
 CHUNK_BYTES = 256 * 1024
+HIGH_WATER = 1024 * 1024  # bytes that come in ahead of who reads them
 
 
 class Channel(Protocol):
@@ -90,6 +91,51 @@ class Tail:
     @property
     def text(self) -> str:
         return self._bytes[-self._size :].decode(errors="replace").strip()
+
+
+class Incoming:
+    """Bytes between whoever brings them and whoever reads them, with a bound on how far the former gets ahead."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._ahead = 0
+        self._paused = False
+        self._ended = False
+        self._error: Callable[[], Exception] | None = None
+        self._readable = asyncio.Event()
+        self.pause: Callable[[], None] | None = None
+        self.resume: Callable[[], None] | None = None
+
+    def feed(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._ahead += len(data)
+        if self._ahead > HIGH_WATER and not self._paused and self.pause is not None:
+            self._paused = True
+            self.pause()
+        self._readable.set()
+
+    def end(self, error: Callable[[], Exception] | None = None) -> None:
+        """No more will come; with `error`, because it was cut: readers get what came, then that."""
+        if not self._ended:
+            self._ended, self._error = True, error
+            self._readable.set()
+
+    async def read(self, size: int) -> bytes:
+        while not self._chunks:
+            if self._ended:
+                if self._error is not None:
+                    raise self._error()
+                return b""
+            self._readable.clear()
+            await self._readable.wait()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks = [data[size:]] if len(data) > size else []
+        data = data[:size]
+        self._ahead -= len(data)
+        if self._paused and self._ahead < HIGH_WATER // 2 and self.resume is not None:
+            self._paused = False
+            self.resume()
+        return data
 
 
 class Slots:

@@ -12,11 +12,10 @@ import asyncssh
 from isthmus.domain.sites import Reach
 from isthmus.sites.base import Identity
 from isthmus.sites.transport import hops
-from isthmus.sites.transport.base import CHUNK_BYTES, ChannelsFull, Slots, Tail, complete, cut
+from isthmus.sites.transport.base import CHUNK_BYTES, ChannelsFull, Incoming, Slots, Tail, complete, cut
 
 CHANNELS = 6  # at a time: sshd's MaxSessions is 10 by default, and the user may be logged in as well
 WINDOW_BYTES = 8 * 1024 * 1024  # under way unacknowledged: 8 MiB keep 1 Gbit/s busy at a round trip of 60 ms
-HIGH_WATER = 1024 * 1024  # bytes read ahead of who reads them
 CLOSE_S = 2.0
 
 
@@ -111,12 +110,8 @@ class SSHChannel(asyncssh.SSHClientSession[bytes]):
         self._way, self._give = way, give
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._tail = Tail()
-        self._chunks: list[bytes] = []
-        self._ahead = 0
-        self._paused = False
-        self._eof = False
+        self._stdout = Incoming()
         self._status: int | None = None
-        self._readable = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = asyncio.Event()
@@ -125,21 +120,16 @@ class SSHChannel(asyncssh.SSHClientSession[bytes]):
 
     def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._channel = chan
+        self._stdout.pause, self._stdout.resume = chan.pause_reading, chan.resume_reading
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if datatype == asyncssh.EXTENDED_DATA_STDERR:
             self._tail.feed(data)
-            return
-        self._chunks.append(data)
-        self._ahead += len(data)
-        if self._ahead > HIGH_WATER and not self._paused and self._channel is not None:
-            self._paused = True
-            self._channel.pause_reading()
-        self._readable.set()
+        else:
+            self._stdout.feed(data)
 
     def eof_received(self) -> bool:
-        self._eof = True
-        self._readable.set()
+        self._stdout.end()
         return True  # our side stays open until the program has ended
 
     def pause_writing(self) -> None:
@@ -161,7 +151,7 @@ class SSHChannel(asyncssh.SSHClientSession[bytes]):
         if self._closed.is_set():
             return
         self._closed.set()
-        self._readable.set()
+        self._stdout.end(self._lost if self._status is None else None)
         self._writable.set()
         self._give()
 
@@ -184,23 +174,7 @@ class SSHChannel(asyncssh.SSHClientSession[bytes]):
                 self._channel.write_eof()
 
     async def read(self, size: int = CHUNK_BYTES) -> bytes:
-        while not self._chunks:
-            if self._eof:
-                return b""
-            if self._closed.is_set():
-                if self._status is None:
-                    raise self._lost()
-                return b""
-            self._readable.clear()
-            await self._readable.wait()
-        data = b"".join(self._chunks)
-        self._chunks = [data[size:]] if len(data) > size else []
-        data = data[:size]
-        self._ahead -= len(data)
-        if self._paused and self._ahead < HIGH_WATER // 2 and self._channel is not None:
-            self._paused = False
-            self._channel.resume_reading()
-        return data
+        return await self._stdout.read(size)
 
     @property
     def stderr(self) -> str:
