@@ -42,7 +42,10 @@ class AsyncClient:
         found = _config(url, token, ca)
         if fingerprint:
             found = replace(found, certificate=pinning.fetch(found.url, fingerprint))
-        self.connection = Connection(found, transport=transport, patience_s=patience_s)
+        self._begin(Connection(found, transport=transport, patience_s=patience_s))
+
+    def _begin(self, connection: Connection) -> None:
+        self.connection = connection
         self.jobs = Jobs(self.connection)
         self.sites = Sites(self.connection)
         self.datasets = Datasets(self.connection)
@@ -52,6 +55,13 @@ class AsyncClient:
         self.secrets = Secrets(self.connection)
         self.events = Events(self.connection)
         self._stack = AsyncExitStack()
+
+    @classmethod
+    def of(cls, config: Config, *, patience_s: float = 5.0) -> Self:
+        """A client for the server of this configuration."""
+        client = cls.__new__(cls)
+        client._begin(Connection(config, patience_s=patience_s))
+        return client
 
     @classmethod
     async def embedded(cls, data: str | Path | None = None, **settings: Any) -> Self:
@@ -66,6 +76,10 @@ class AsyncClient:
         client = cls("http://embedded", plane.token, transport=httpx.ASGITransport(plane.api))
         client._stack = stack
         return client
+
+    async def ping(self) -> str:
+        """The server's version. Needs no token. Raises Unavailable where none answers."""
+        return (await self.connection.ask(dict[str, str], "GET", "/v1/ping"))["isthmus"]
 
     async def server(self) -> ServerView:
         """Which control plane this is."""

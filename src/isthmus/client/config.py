@@ -11,7 +11,7 @@ from pathlib import Path
 from isthmus.domain.errors import Invalid, Unauthenticated, Unavailable, nearest
 from isthmus.settings import config_home
 
-FIELDS = ("url", "token", "ca", "certificate")
+FIELDS = ("url", "token", "ca", "certificate", "written_by")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Config:
     token: str = ""
     ca: str = ""  # PEM of the authority that signed the server's certificate; "": the system's
     certificate: str = ""  # PEM of the one certificate that the server must show: pinned
+    written_by: str = ""  # up, login: what `up` wrote it may replace
     source: str = ""  # where this was read, for people
 
 
@@ -39,7 +40,7 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
         kept = _read(path) if path.exists() else Config(url="")
         if kept.url != url:
             kept = Config(url=url)
-        ca = _pem(Path(env["ISTHMUS_CA"])) if env.get("ISTHMUS_CA") else kept.ca
+        ca = pem(Path(env["ISTHMUS_CA"]), "ISTHMUS_CA") if env.get("ISTHMUS_CA") else kept.ca
         return replace(kept, token=env.get("ISTHMUS_TOKEN") or kept.token, ca=ca, source="ISTHMUS_URL")
     if not path.exists():
         raise Unavailable(
@@ -90,11 +91,12 @@ def _read(path: Path) -> Config:
     return Config(url=values.pop("url").rstrip("/"), **values, source=str(path))
 
 
-def _pem(path: Path) -> str:
+def pem(path: Path, place: str) -> str:
+    """The text of a certificate's file. Raises Invalid."""
     try:
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"{path} can't be read: {error}.", place="ISTHMUS_CA") from None
+        raise Invalid(f"{path} can't be read: {error}.", place=place) from None
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,424 @@
+"""`isthmus run`: a command on whatever computing fits, as people know it from srun.
+
+The command's output comes to stdout, what becomes of the job to stderr. The exit code is the job's own; where it has
+none:
+
+    124  it ran longer than its limit        125  it could not be run (no site, staging, submission, outputs)
+    137  it used more memory than it asked for, or was killed by SIGKILL      128+N  it was ended by signal N
+    143  somebody killed it
+
+An interrupt (Ctrl-C) leaves the job as it is and says so; a second one ends the job; a third leaves it to itself.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli import output
+from isthmus.cli.calling import PATIENT_S, client, command
+
+if TYPE_CHECKING:
+    from isthmus.client import AsyncClient
+    from isthmus.domain.jobs import JobRequest
+    from isthmus.domain.views import JobView
+
+TIMED_OUT = 124
+NOT_RUN = 125
+OUT_OF_MEMORY = 137
+KILLED = 143
+
+
+@command
+async def run(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[--] COMMAND...", help="What to run.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="The job as a YAML file; options go over it.")
+    ] = None,
+    name: Annotated[str, typer.Option("-J", "--name", help="What to call it.", rich_help_panel="Job")] = "",
+    script: Annotated[Path | None, typer.Option("--script", help="A script to run instead of a command.")] = None,
+    image: Annotated[str, typer.Option("--image", help="NAME[@VERSION], or what the site pulls.")] = "",
+    env: Annotated[
+        list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE, or NAME to hand on your own.")
+    ] = None,
+    secret: Annotated[list[str] | None, typer.Option("--secret", help="VARIABLE=SECRET.")] = None,
+    cpus: Annotated[int | None, typer.Option("-c", "--cpus", help="Per node.")] = None,
+    mem: Annotated[str, typer.Option("--mem", help="Memory per node, such as 4GiB.")] = "",
+    gpus: Annotated[str, typer.Option("-G", "--gpus", help="Per node: 2, or a100:2.")] = "",
+    gpu_mem: Annotated[str, typer.Option("--gpu-mem", help="Memory that each GPU must have.")] = "",
+    time: Annotated[str, typer.Option("-t", "--time", help="Limit on the run time: 30m, 2h, 1-00:00:00.")] = "",
+    nodes: Annotated[int | None, typer.Option("-N", "--nodes", help="How many nodes.")] = None,
+    tasks: Annotated[int | None, typer.Option("--tasks-per-node", help="Ranks on each node.")] = None,
+    launcher: Annotated[str, typer.Option("--launcher", help="auto, none, runner, srun or mpirun.")] = "",
+    input: Annotated[
+        list[str] | None, typer.Option("-i", "--input", help="PATH=DATASET[@VERSION], or PATH=JOB:OUTPUT.")
+    ] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option("-O", "--output", help="A path that it must leave; PATH=DATASET registers it.")
+    ] = None,
+    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="Keep $ISTHMUS_CHECKPOINT across attempts.")] = False,
+    on: Annotated[list[str] | None, typer.Option("--on", help="Run on this site (several: one of them).")] = None,
+    constraint: Annotated[list[str] | None, typer.Option("--constraint", help="Such as 'zone is EU'.")] = None,
+    priority: Annotated[int | None, typer.Option("--priority", help="Higher goes first.")] = None,
+    deadline: Annotated[str, typer.Option("--deadline", help="A time, or from now on: 6h.")] = "",
+    after: Annotated[list[str] | None, typer.Option("--after", help="JOB, or JOB:ended, JOB:failed.")] = None,
+    array: Annotated[str, typer.Option("--array", help="How many, or a YAML file with a list of parameters.")] = "",
+    retry: Annotated[str, typer.Option("--retry", help="Attempts in all, and on what: 5, or 5:OOM,TIMEOUT.")] = "",
+    label: Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE.")] = None,
+    wait_for_site: Annotated[
+        bool, typer.Option("--wait-for-site", help="Accept it though no site of today could run it.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end without showing its output.")] = False,
+    detach: Annotated[bool, typer.Option("-d", "--detach", help="Print its id and return.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Submit nothing: say what each site would say.")] = False,
+) -> None:
+    """Run a command on whatever computing fits, show what it writes, and exit with its code."""
+    given = _given(
+        words, name, script, image, env, secret, cpus, mem, gpus, gpu_mem, time, nodes, tasks, launcher, input,
+        outputs, checkpoint, on, constraint, priority, deadline, after, array, retry, label, wait_for_site,
+    )  # fmt: skip
+    request = _request(file, given)
+    async with client(patience_s=PATIENT_S if not (detach or dry) else 1.0) as isthmus:
+        if dry:
+            from isthmus.cli import jobs
+
+            jobs.explained(await isthmus.jobs.preview(request))
+            return
+        made = await _submit(isthmus, request)
+        if detach:
+            for job in made:
+                print(job.id)
+            return
+        code = await _attend(isthmus, made, quiet=wait)
+    raise typer.Exit(code)
+
+
+async def _submit(isthmus: "AsyncClient", request: "JobRequest") -> "list[JobView]":
+    """Submit it; a server that does not answer is told at once, not after the patience for what follows."""
+    from isthmus.cli.calling import BRIEF_S
+
+    patience, isthmus.connection.patience_s = isthmus.connection.patience_s, BRIEF_S
+    try:
+        return await isthmus.jobs.submit_many([request])
+    finally:
+        isthmus.connection.patience_s = patience
+
+
+async def _attend(isthmus: "AsyncClient", made: "list[JobView]", *, quiet: bool) -> int:
+    """Stay with the jobs until they end; the exit code. See the module for interrupts."""
+    import asyncio
+    import signal
+
+    ids = [job.id for job in made]
+    loop = asyncio.get_running_loop()
+    staying = asyncio.ensure_future(_stay(isthmus, ids, quiet=quiet))
+    interrupts = 0
+    killing: list[asyncio.Task[Any]] = []
+
+    def interrupted() -> None:
+        nonlocal interrupts
+        interrupts += 1
+        what = f"job {ids[0]}" if len(ids) == 1 else f"the {len(ids)} jobs"
+        if interrupts == 1:
+            output.note(f"\nisthmus: {what} will go on. Interrupt again to end it.")
+        elif interrupts == 2:
+            output.note(f"\nisthmus: ending {what}; once more to leave at once.")
+            killing.append(loop.create_task(isthmus.jobs.kill(*ids)))
+        else:
+            staying.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        return await staying
+    except asyncio.CancelledError:
+        output.note(f"isthmus: left. `isthmus job show {ids[0]}` tells what becomes of it.")
+        return 130
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        for task in killing:
+            task.cancel()
+
+
+async def _stay(isthmus: "AsyncClient", ids: list[int], *, quiet: bool) -> int:
+    import asyncio
+
+    if len(ids) > 1:
+        return await _stay_with_many(isthmus, ids)
+    telling: asyncio.Task[None] | None = None
+    if sys.stderr.isatty():
+        output.note(f"isthmus: job {ids[0]}")
+        telling = asyncio.create_task(_tell_waiting(isthmus, ids[0]))
+    try:
+        if not quiet:
+            async for data in isthmus.jobs.follow(ids[0]):
+                write(data)
+        job = await isthmus.jobs.wait(ids[0])
+    finally:
+        if telling is not None:
+            telling.cancel()
+    code = await code_of(isthmus, job)
+    if job.state.value != "COMPLETED":
+        output.note(f"isthmus: job {job.id}: {ended(job)}")
+    return code
+
+
+async def _tell_waiting(isthmus: "AsyncClient", job_id: int) -> None:
+    """Say on a terminal why it waits, where that changes, until it runs."""
+    import asyncio
+
+    told = ""
+    while True:
+        await asyncio.sleep(2.0)
+        job = await isthmus.jobs.get(job_id)
+        if job.started_at is not None or job.state.ended:
+            return
+        where = f" at {job.site}" if job.site else ""
+        now = f"{job.state.value}{where}: {job.reason.sentence or job.state.meaning} {job.message}".rstrip()
+        if now != told:
+            output.note(f"isthmus: job {job_id} {now}")
+            told = now
+
+
+async def _stay_with_many(isthmus: "AsyncClient", ids: list[int]) -> int:
+    """Tell each job's end as it comes; the code of the first, by index, that failed."""
+    output.note(f"isthmus: jobs {ids[0]} to {ids[-1]}")
+    found: dict[int, JobView] = {}
+    while len(found) < len(ids):
+        left = [job for job in ids if job not in found]
+        # The array's jobs end one by one: a short wait, then all of them are asked at once.
+        for job in await isthmus.jobs.wait_many(left, timeout_s=2.0):
+            if job.state.ended:
+                found[job.id] = job
+                output.note(f"isthmus: job {job.id} {job.name}: {ended(job)} ({len(found)} of {len(ids)})")
+    codes = [await code_of(isthmus, found[job]) for job in ids]
+    return next((code for code in codes if code), 0)
+
+
+async def code_of(isthmus: "AsyncClient", job: "JobView") -> int:
+    """The exit code of an ended job: see the module."""
+    from isthmus.domain.reasons import Reason
+    from isthmus.domain.states import JobState
+
+    if job.state is JobState.COMPLETED:
+        return 0
+    if job.reason is Reason.TIMEOUT:
+        return TIMED_OUT
+    if job.reason is Reason.OOM:
+        return OUT_OF_MEMORY
+    if job.state is JobState.KILLED:
+        return KILLED
+    if job.reason is Reason.SIGNAL:
+        attempts = await isthmus.jobs.attempts(job.id)
+        if attempts and attempts[-1].signal:
+            return 128 + attempts[-1].signal
+    if job.reason is Reason.EXIT_CODE and job.exit_code:
+        return job.exit_code
+    return NOT_RUN
+
+
+def ended(job: "JobView") -> str:
+    """How it ended, in a line."""
+    if job.state.value == "COMPLETED":
+        return "COMPLETED"
+    code = f" (exit code {job.exit_code})" if job.exit_code else ""
+    return f"{job.state.value}{code}: {' '.join(filter(None, (job.reason.sentence, job.message)))}".rstrip(": ")
+
+
+def write(data: bytes) -> None:
+    """Bytes of a log as they are."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+# ---- from options to a request
+
+
+def _request(file: Path | None, given: dict[str, Any]) -> "JobRequest":
+    """The job of the file, with the options over it."""
+    from isthmus import codec
+    from isthmus.domain.jobs import Array, JobRequest, check
+
+    if file is None:
+        request = codec.read(JobRequest, given)
+        check(request, request.array)
+        return request
+    from isthmus.client import files
+    from isthmus.domain.errors import Invalid
+
+    node, value = files.parse(file)
+    if not isinstance(value, dict):
+        raise Invalid("It holds no job.", place=f"{file}:1", hint="Write it like `command: [python, train.py]`.")
+    for part in ("resources", "env", "secrets", "labels"):
+        if isinstance(value.get(part), dict) and part in given:
+            given[part] = {**value[part], **given[part]}
+    if "command" in given:
+        value.pop("script", None)
+    if "script" in given:
+        value.pop("command", None)
+    try:
+        request = codec.read(JobRequest, {**value, **given})
+        check(request, request.array)
+    except Invalid as error:
+        raise files.at(file, node, error) from None
+    assert request.array is None or isinstance(request.array, Array)
+    return request
+
+
+def _given(
+    words: list[str] | None,
+    name: str,
+    script: Path | None,
+    image: str,
+    env: list[str] | None,
+    secret: list[str] | None,
+    cpus: int | None,
+    mem: str,
+    gpus: str,
+    gpu_mem: str,
+    time: str,
+    nodes: int | None,
+    tasks: int | None,
+    launcher: str,
+    input: list[str] | None,
+    outputs: list[str] | None,
+    checkpoint: bool,
+    on: list[str] | None,
+    constraint: list[str] | None,
+    priority: int | None,
+    deadline: str,
+    after: list[str] | None,
+    array: str,
+    retry: str,
+    label: list[str] | None,
+    wait_for_site: bool,
+) -> dict[str, Any]:
+    """The fields of a request that the options name."""
+    gpu_type, _, count = gpus.rpartition(":")
+    needs = {
+        "cpus": cpus,
+        "mem": mem,
+        "gpus": _number(count, "--gpus") if gpus else None,
+        "gpu_type": gpu_type,
+        "gpu_mem": gpu_mem,
+        "time": time,
+        "nodes": nodes,
+        "tasks_per_node": tasks,
+    }
+    fields = {
+        "command": list(words or ()),
+        "name": name,
+        "script": _text(script) if script else "",
+        "image": image,
+        "env": dict(_variable(each) for each in env or ()),
+        "secrets": dict(pair(each, "--secret") for each in secret or ()),
+        "resources": {key: value for key, value in needs.items() if value not in (None, "")},
+        "launcher": launcher,
+        "inputs": [_input(each) for each in input or ()],
+        "outputs": [_output(each) for each in outputs or ()],
+        "checkpoint": checkpoint,
+        "sites": list(on or ()),
+        "constraints": list(constraint or ()),
+        "priority": priority,
+        "deadline": _moment(deadline) if deadline else None,
+        "after": [_after(each) for each in after or ()],
+        "array": _array(array) if array else None,
+        "retry": _retry(retry) if retry else None,
+        "labels": dict(pair(each, "--label") for each in label or ()),
+        "wait_for_site": wait_for_site,
+    }
+    return {key: value for key, value in fields.items() if value not in (None, "", [], {}, False)}
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """``NAME=VALUE``. Raises Invalid."""
+    from isthmus.domain.errors import Invalid
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Invalid(f"{text!r} is not NAME=VALUE.", place=option)
+    return name, value
+
+
+def _variable(text: str) -> tuple[str, str]:
+    import os
+
+    from isthmus.domain.errors import Invalid
+
+    if "=" in text:
+        return pair(text, "--env")
+    if text not in os.environ:
+        raise Invalid(f"There is no {text!r} in your environment.", place="--env", hint="Write NAME=VALUE.")
+    return text, os.environ[text]
+
+
+def _number(text: str, option: str) -> int:
+    from isthmus.domain.errors import Invalid
+
+    if not text.isdigit():
+        raise Invalid(f"{text!r} is not a whole number.", place=option)
+    return int(text)
+
+
+def _text(path: Path) -> str:
+    from isthmus.client.downloads import nearest_file
+    from isthmus.domain.errors import Invalid
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Invalid(f"There is no file {path}.", place="--script", hint=nearest_file(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path} can't be read: {error}.", place="--script") from None
+
+
+def _input(text: str) -> dict[str, Any]:
+    path, source = pair(text, "--input")
+    job, colon, output_path = source.partition(":")
+    if colon and job.isdigit():
+        return {"path": path, "job": int(job), "output": output_path}
+    return {"path": path, "dataset": source}
+
+
+def _output(text: str) -> dict[str, Any]:
+    path, equals, dataset = text.partition("=")
+    return {"path": path, "dataset": dataset} if equals else {"path": path}
+
+
+def _after(text: str) -> dict[str, Any]:
+    job, colon, how = text.partition(":")
+    return {"job": _number(job, "--after"), **({"on": how} if colon else {})}
+
+
+def _retry(text: str) -> dict[str, Any]:
+    attempts, colon, reasons = text.partition(":")
+    found: dict[str, Any] = {"attempts": _number(attempts, "--retry")}
+    if colon:
+        found["on"] = [reason.strip().upper() for reason in reasons.split(",")]
+    return found
+
+
+def _array(text: str) -> dict[str, Any]:
+    if text.isdigit():
+        return {"size": int(text)}
+    from isthmus.client import files
+    from isthmus.domain.errors import Invalid
+
+    _, value = files.parse(Path(text))
+    if not isinstance(value, list):
+        raise Invalid("It holds no list of parameters.", place=text, hint="Write it like `- {lr: 0.1}`.")
+    return {"parameters": value}
+
+
+def _moment(text: str) -> str:
+    from datetime import UTC, datetime, timedelta
+
+    from isthmus.domain.errors import Invalid
+    from isthmus.domain.units import Seconds
+
+    try:
+        return (datetime.now(UTC) + timedelta(seconds=Seconds.parse(text))).isoformat()
+    except Invalid:
+        return text
