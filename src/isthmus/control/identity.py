@@ -27,7 +27,7 @@ from isthmus.domain.views import CallerView, EventPage, NewToken, SecretView, To
 __all__ = ["EventFilter", "Identity", "owns", "require"]
 
 SERVER = "server"  # the actor of what the control plane does by itself
-SECRET_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")
+SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 MAX_SECRET = 64 * 1024
 
 
@@ -234,7 +234,7 @@ class Identity:
     async def set_secret(self, caller: Caller, name: str, value: str) -> SecretView:
         """Keep a secret of the caller's, in place of an older one of this name. Nobody can read it back."""
         require(caller, Role.MEMBER, Scope.JOBS)
-        if not SECRET_NAME.match(name):
+        if not SECRET_NAME.fullmatch(name):
             hint = "Up to 200 letters, digits and _ . -"
             raise Invalid(f"{name[:40]!r} is not a secret's name.", place="name", hint=hint)
         plain = value.encode()

@@ -60,7 +60,7 @@ def read(connection: Connection, attempt_id: int, offset: int, limit: int) -> by
         .order_by(log_chunks.c.begin)
     )
     parts: list[bytes] = []
-    for begin, data in connection.execute(chunks).tuples():
+    for begin, data in connection.execute(chunks):
         text = zlib.decompress(data)
         parts.append(text[max(0, offset - begin) : offset + limit - begin])
     return b"".join(parts)

@@ -46,7 +46,7 @@ def series(
     columns = select(metrics.c.id, metrics.c.at, metrics.c.step, metrics.c.value)
     own = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name) & (metrics.c.id > after)
     cursor = connection.execute(columns.where(own).order_by(metrics.c.id))
-    rows = [Value(*row) for row in cursor.tuples()]
+    rows = [Value(*row) for row in cursor]
     if not points or len(rows) <= max(points, 4):
         return rows, len(rows)
     return list(thin(rows, max(points, 4))), len(rows)

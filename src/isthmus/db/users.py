@@ -11,13 +11,13 @@ from isthmus.db.times import moment
 from isthmus.domain.errors import Conflict, Invalid, NotFound, nearest
 from isthmus.domain.users import Role, User
 
-NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}$")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}")
 RESERVED = frozenset({"supervisor", "server"})  # actors of events that are no users
 
 
 def create(connection: Connection, name: str, role: Role, *, now: float) -> User:
     """Add a user. Raises Invalid for a bad name and Conflict when there is one."""
-    if not NAME.match(name) or name in RESERVED:
+    if not NAME.fullmatch(name) or name in RESERVED:
         raise Invalid(
             f"{name[:40]!r} is not a user's name.",
             place="name",
