@@ -15,12 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncssh
-
-from isthmus.domain.errors import IsthmusError, Unreachable
+from isthmus.domain.errors import IsthmusError, Unavailable, Unreachable
 from isthmus.domain.sites import Hop, Reach
 from isthmus.sites import keys
 from isthmus.sites.base import HostKey, Identity
+
+try:
+    import asyncssh
+except ModuleNotFoundError as error:
+    raise Unavailable(
+        "A site over SSH needs the library asyncssh, which is not installed.",
+        hint="Install it with: pip install 'isthmus[ssh]'",
+        code="extra-missing",
+    ) from error
 
 KEEPALIVE_S = 10.0  # of silence before the far side is asked whether it is there
 KEEPALIVES = 3  # that go unanswered before the connection counts as cut
