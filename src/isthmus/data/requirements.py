@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from isthmus.data.digests import hex_of, name_of
+from isthmus.data.digests import hex_of, name_of, of_text
 from isthmus.db import artefacts, attempts
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat
 from isthmus.domain.errors import NotFound, nearest
@@ -40,6 +40,11 @@ class Content:
     format: ImageFormat | None = None
     reference: str = ""
     origin: Origin | None = None
+
+    @property
+    def use(self) -> str:
+        """Under what its use is written down: its digest, of a reference ``reference:<name of what was pulled>``."""
+        return self.digest or f"reference:{pulled_name(self.reference)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +98,14 @@ def requirements(conn: Connection, spec: JobSpec, zones: Sequence[str] = ()) -> 
     return Requirements(inputs=tuple(inputs), image=image, missing=tuple(missing))
 
 
+def pulled_name(reference: str) -> str:
+    """How what a site pulled lies in its cache: no digest of its content is known before."""
+    return f"ref-{of_text(reference)[:48]}"
+
+
 def is_reference(text: str) -> bool:
     """Whether an image is named by a reference, not by the name of a registered one."""
-    return "/" in text or ":" in text
+    return "/" in text
 
 
 def content_of(artefact: Artefact) -> Content:

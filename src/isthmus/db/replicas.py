@@ -120,6 +120,14 @@ def needed(connection: Connection) -> set[str]:
     return set(connection.execute(statement.where(attempts.c.live).distinct()).scalars())
 
 
+def others(connection: Connection, digest: str, site_id: int, user_id: int) -> bool:
+    """Whether another site or user has a verified copy of this content."""
+    elsewhere = (replicas.c.site_id != site_id) | (replicas.c.user_id != user_id)
+    verified = replicas.c.state == ReplicaState.PRESENT.value
+    statement = select(replicas.c.digest).where(replicas.c.digest == digest, verified, elsewhere).limit(1)
+    return connection.execute(statement).first() is not None
+
+
 def _named() -> Any:
     return (
         select(replicas, sites.c.name.label("site_name"), users.c.name.label("user_name"))
