@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.testbed.fixtures import *  # noqa: F403
 from tests.testbed.fixtures import APPTAINER_MISSING
 

@@ -11,9 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.testbed import ports, scratch
 from tests.testbed.daemon import Daemon
 from tests.testbed.delay import DelayLink
@@ -64,10 +66,20 @@ def overdue_job(slurm: SlurmCluster, slurm_login: SshServer) -> str:
     return job
 
 
+@pytest.fixture(scope="module")
+def forgotten_job(users: list[User]) -> Iterator[tuple[SshServer, str]]:
+    """A job that failed on a cluster of a short memory: submitted early too, since slurmctld forgets every 10 s."""
+    with (
+        SlurmCluster(nodes=1, accounting="filetxt", min_job_age_s=2) as cluster,
+        SshServer(users, env=cluster.login_env()) as login,
+    ):
+        yield login, submit(login, "", "exit 3")
+
+
 # SLURM
 
 
-@pytest.mark.usefixtures("overdue_job")
+@pytest.mark.usefixtures("overdue_job", "forgotten_job")
 def test_slurm_runs_a_users_job_over_ssh_on_two_nodes_with_gpus(slurm: SlurmCluster, slurm_login: SshServer) -> None:
     job = submit(slurm_login, "-N2 --gres=gpu:a100:1", 'srun sh -c "hostname; id -un; echo GPU=$CUDA_VISIBLE_DEVICES"')
     wait_job(slurm_login, job, "COMPLETED")
@@ -99,6 +111,26 @@ def test_slurm_has_two_partitions_and_typed_gpus(slurm_login: SshServer) -> None
 def test_slurm_nodes_know_one_another_by_name(slurm: SlurmCluster, slurm_login: SshServer) -> None:
     first, second = slurm.node_names
     assert slurm_login.run(f"srun -w {first} getent hosts {second}").split() == ["127.0.0.1", second]
+
+
+MPI_PROGRAM = """
+import ctypes
+mpi = ctypes.CDLL("libmpi.so.40", mode=ctypes.RTLD_GLOBAL)
+world = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.in_dll(mpi, "ompi_mpi_comm_world")))
+rank, size = ctypes.c_int(), ctypes.c_int()
+mpi.MPI_Init(None, None)
+mpi.MPI_Comm_rank(world, ctypes.byref(rank))
+mpi.MPI_Comm_size(world, ctypes.byref(size))
+mpi.MPI_Barrier(world)
+print(f"{rank.value}/{size.value}", flush=True)
+mpi.MPI_Finalize()
+"""
+
+
+@pytest.mark.parametrize("launch", ["srun -N2 -n2 --mpi=pmix", "salloc -Q -N2 -n2 --ntasks-per-node=1 mpirun"])
+def test_an_mpi_program_spans_two_nodes(slurm_login: SshServer, launch: str) -> None:
+    slurm_login.run(f"cat > ranks.py <<'END'\n{MPI_PROGRAM}END")
+    assert sorted(slurm_login.run(f"{launch} /usr/bin/python3 ranks.py").split()) == ["0/2", "1/2"]
 
 
 def test_slurm_kills_a_job_over_its_memory(slurm: SlurmCluster, slurm_login: SshServer) -> None:
@@ -183,19 +215,6 @@ def test_squeue_can_be_broken_for_those_who_log_in(
     assert slurm_login.run(listing) == whole
 
 
-def test_slurm_forgets_an_ended_job_after_the_age_asked_for(users: list[User]) -> None:
-    with (
-        SlurmCluster(nodes=1, accounting="filetxt", min_job_age_s=2) as cluster,
-        SshServer(users, env=cluster.login_env()) as login,
-    ):
-        job = submit(login, "", "exit 3")
-        wait_for(
-            lambda: job not in login.run("squeue -h -t all -o %i").split(), "squeue to forget the job", deadline_s=90
-        )
-        record = login.run(f"sacct -c -n -P -j {job} -o JobID,State,ExitCode").strip()
-        assert record == f"{job}|FAILED|3:0"
-
-
 def test_slurm_without_accounting_says_so(slurm_login: SshServer) -> None:
     done = subprocess.run(slurm_login.command("sacct"), capture_output=True, text=True, check=False)
     assert "accounting storage is disabled" in done.stdout + done.stderr
@@ -267,6 +286,17 @@ def test_isolated_nodes_run_jobs_and_reach_the_head_alone(
     assert from_node[:3] == ["0", str(errno.ENETUNREACH), str(errno.ENETUNREACH)]
     # This machine's name may stand for 127.0.0.1, which is the node itself there: nobody listens.
     assert from_node[3] in (str(errno.ENETUNREACH), str(errno.ECONNREFUSED))
+
+
+def test_nodes_on_an_open_network_reach_this_machine(users: list[User]) -> None:
+    with (
+        Network(hosts=2) as network,
+        SlurmCluster(nodes=1, network=network) as cluster,
+        SshServer(users, host=cluster.head, env=cluster.login_env()) as login,
+        socket.create_server((network.address, 0)) as ours,
+    ):
+        script = f"import socket; s = socket.create_connection({ours.getsockname()}); print(s.getsockname()[0])"
+        assert login.run(f'srun python3 -c "{script}"').strip() == network.hosts[1].address
 
 
 def test_a_cut_cluster_goes_on_and_is_there_again_when_mended(
@@ -529,6 +559,13 @@ def test_a_full_disk_takes_no_byte_from_anybody(slurm_login: SshServer, ssh_serv
 def test_slurm_kills_a_job_at_its_time_limit(slurm_login: SshServer, overdue_job: str) -> None:
     wait_job(slurm_login, overdue_job, "TIMEOUT")
     wait_for(lambda: "DUE TO TIME LIMIT" in output(slurm_login, overdue_job), "the node's word on it")
+
+
+def test_slurm_forgets_an_ended_job_after_the_age_asked_for(forgotten_job: tuple[SshServer, str]) -> None:
+    login, job = forgotten_job
+    wait_for(lambda: job not in login.run("squeue -h -t all -o %i").split(), "squeue to forget the job", deadline_s=90)
+    record = login.run(f"sacct -c -n -P -j {job} -o JobID,State,ExitCode").strip()
+    assert record == f"{job}|FAILED|3:0"
 
 
 # Nothing stays behind

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.testbed import engines, images, scratch
 from tests.testbed.gridengine import GridEngineCell
 from tests.testbed.network import Network

@@ -161,6 +161,9 @@ class SlurmCluster:
         self._folder = scratch.folder("slurm")
         for name in ("etc", "run", "log", "state", "bin", *(f"spool-{node}" for node in self.node_names)):
             (self._folder / name).mkdir()
+        for node in self.node_names:
+            (self._folder / f"tmp-{node}").mkdir()
+            (self._folder / f"tmp-{node}").chmod(0o1777)
         self._ports = free_ports(len(self.node_names) + 2)
         self._start_munged()
         self._write_configuration()
@@ -377,6 +380,8 @@ class SlurmCluster:
             "SlurmdPidFile": f"{folder}/run/slurmd-%n.pid",
             "StateSaveLocation": f"{folder}/state",
             "SlurmdSpoolDir": f"{folder}/spool-%n",
+            # Each node has its own, though all share this machine's /tmp: PMIx puts its rendezvous there.
+            "TmpFS": f"{folder}/tmp-%n",
             "ProctrackType": "proctrack/linuxproc",
             "TaskPlugin": "task/cgroup" if self.memory == "cgroup" else "task/none",
             "MpiDefault": "none",
