@@ -1,5 +1,6 @@
 """The use cases of datasets and images: what the API's calls about them do. SKELETON: the bodies follow."""
 
+import builtins
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,11 +87,11 @@ class Artefacts:
         """One of them. Raises NotFound with the nearest name."""
         raise NotImplementedError
 
-    async def versions(self, caller: Caller, kind: ArtefactKind, name: str) -> list[Artefact]:
+    async def versions(self, caller: Caller, kind: ArtefactKind, name: str) -> builtins.list[Artefact]:
         """All versions of that name, the newest first."""
         raise NotImplementedError
 
-    async def replicas(self, caller: Caller, kind: ArtefactKind, name: str) -> list[Replica]:
+    async def replicas(self, caller: Caller, kind: ArtefactKind, name: str) -> builtins.list[Replica]:
         """Its copies: in the store of the control plane (site "") and at sites."""
         raise NotImplementedError
 
