@@ -15,6 +15,11 @@ UNKNOWN = (
     "%d s. The first job will tell." % WAIT_S
 )
 
+NO_WORKDIR = (
+    "Which container engines the nodes have, and whether they reach the API, is not known yet: there is no work folder "
+    "yet that they share. The first job will tell."
+)
+
 _SCRIPT = r"""
 echo "isthmus-node: arch $(uname -m)"
 [ -n "${USER:-}" ] || USER=$(id -un)
@@ -29,8 +34,10 @@ for engine in apptainer singularity podman docker ch-run; do
     fi
     echo "isthmus-node: engine $engine $said"
 done
-for name in SLURM_TMPDIR TMPDIR LOCAL_SCRATCH SCRATCH; do
+for name in SLURM_TMPDIR TMPDIR TMP LOCAL_SCRATCH SCRATCH; do
     eval "value=\${$name:-}"
+    # A folder made for this job goes with it; the space that it lies in stays.
+    case $value in *"${SLURM_JOB_ID:-${JOB_ID:-no job}}"*) value=${value%%/*} ;; esac
     if [ -n "$value" ] && [ -d "$value" ] && [ -w "$value" ]; then
         echo "isthmus-node: scratch $value"
         break

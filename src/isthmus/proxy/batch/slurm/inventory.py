@@ -169,7 +169,7 @@ def _node_facts(options, cluster, queues):
     """What a short job says of a node: ``(facts, notes)``."""
     workdir = options.get("workdir")
     if not workdir or not os.path.isdir(workdir):
-        return {}, [node.UNKNOWN.replace("no node was free within %d s" % node.WAIT_S, "there is no work folder yet")]
+        return {}, [node.NO_WORKDIR]
     folder = os.path.join(workdir, "tmp")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     path = os.path.join(folder, "probe-%08x" % random.SystemRandom().getrandbits(32))

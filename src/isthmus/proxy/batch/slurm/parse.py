@@ -179,7 +179,7 @@ def _expand_one(item):
     if not match:
         return [item]
     head, ranges, tail = match.groups()
-    names = []
+    names: list = []
     for part in ranges.split(","):
         first, _, last = part.partition("-")
         if last and first.isdigit() and last.isdigit() and int(last) - int(first) < MOST_NODES:

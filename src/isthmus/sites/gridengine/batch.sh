@@ -1,0 +1,5 @@
+#!/bin/bash
+{{directives}}
+
+{{setup}}
+{{run}}

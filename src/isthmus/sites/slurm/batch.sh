@@ -1,0 +1,5 @@
+#!/bin/bash -l
+{{directives}}
+
+{{setup}}
+{{run}}
