@@ -154,6 +154,11 @@ async def _log_in(way: Way, reach: Reach, identity: Identity, number: int, keepa
             client_keys=private,
             agent_path=agent,
             preferred_auth=("publickey",),
+            # Otherwise certificates are looked for in ~/.ssh, and Kerberos is tried.
+            x509_trusted_certs=None,
+            x509_trusted_cert_paths=None,
+            gss_kex=False,
+            gss_auth=False,
             keepalive_interval=keepalive_s,
             keepalive_count_max=KEEPALIVES,
         )
@@ -212,17 +217,7 @@ async def _timed(attempt: Callable[[], Awaitable[Any]], reach: Reach, label: str
 
 
 def _address(hop: Hop, way: Way) -> dict[str, Any]:
-    return {
-        "host": hop.host,
-        "port": hop.port,
-        "tunnel": way.last if way.connections else None,
-        "config": None,
-        # Otherwise certificates are looked for in ~/.ssh.
-        "x509_trusted_certs": None,
-        "x509_trusted_cert_paths": None,
-        "gss_kex": False,
-        "gss_auth": False,
-    } | ({} if way.connections else {"tcp_keepalive": True})
+    return {"host": hop.host, "port": hop.port, "tunnel": way.last if way.connections else None, "config": None}
 
 
 def _label(reach: Reach, number: int) -> str:

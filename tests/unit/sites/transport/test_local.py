@@ -65,12 +65,13 @@ async def test_the_end_of_stderr_is_kept(transport: Transport) -> None:
     await channel.close()
 
 
-async def test_writing_waits_for_a_reader_that_is_slow(transport: Transport) -> None:
-    channel = await transport.open(["sh", "-c", "read line; cat > /dev/null"])
+async def test_writing_waits_for_a_reader_that_is_slow(transport: Transport, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    channel = await transport.open(["sh", "-c", f"until [ -e {go} ]; do sleep 0.02; done; cat > /dev/null"])
     writing = asyncio.create_task(channel.write(b"x" * 10_000_000))
     done, _ = await asyncio.wait([writing], timeout=0.05)
     assert not done
-    await channel.write(b"\n")
+    go.touch()
     await writing
     await channel.write_eof()
     assert await channel.wait() == 0
