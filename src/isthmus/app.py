@@ -23,6 +23,7 @@ from isthmus import __version__
 from isthmus.api import http, tls
 from isthmus.api.services import Services
 from isthmus.api.tls import Certificate
+from isthmus.control import places
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.dispatch import Dispatcher
 from isthmus.control.identity import Identity
@@ -35,7 +36,7 @@ from isthmus.control.supervisor import Supervisor
 from isthmus.control.tokens import AttemptTokens
 from isthmus.control.vault import Vault
 from isthmus.data.collection import Collection
-from isthmus.data.staging import Staging
+from isthmus.data.staging import Opener, Place, Staging
 from isthmus.data.store import FolderStore
 from isthmus.db import instance
 from isthmus.db import sites as site_rows
@@ -92,8 +93,8 @@ class App:
         tokens = AttemptTokens(vault.derived("attempt tokens"))
         store = FolderStore(settings.data / "store")
         await asyncio.to_thread(store.prepare)
-        staging = Staging(db, store, zone=settings.zone)
-        collection = Collection(db, store, zone=settings.zone)
+        staging = Staging(db, store, _opener(db, sessions), clock, zone=settings.zone)
+        collection = Collection()
         api_of_nodes = {"url": settings.url, "ca_pem": certificate.pem if certificate else ""}
         dispatcher = Dispatcher(db, staging, collection, logs, vault, tokens, clock, api=api_of_nodes)
         supervisor = Supervisor(db, sessions, needs, dispatcher, clock) if settings.supervisor else None
@@ -101,7 +102,7 @@ class App:
             identity=identity,
             jobs=Jobs(db, needs, logs, tokens, clock),
             sites=Sites(db, sessions, vault, clock),
-            artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
+            artefacts=Artefacts(),
             server=ServerView(
                 version=__version__,
                 instance=name,
@@ -165,6 +166,18 @@ def _locked(settings: Settings) -> Iterator[None]:
         os.close(handle)
 
 
+def _opener(db: Database, sessions: Sessions) -> Opener:
+    """How transfers open the site that content comes from."""
+
+    async def place(site_id: int, user_id: int) -> Place:
+        row = await db.read(site_rows.by_id, site_id)
+        site = await sessions.of(site_id, user_id)
+        spec, inventory = places.read_site(row.spec), places.read_inventory(row.inventory)
+        return Place(site_id=site_id, user_id=user_id, spec=spec, inventory=inventory, site=site)
+
+    return place
+
+
 def _certificate(settings: Settings) -> Certificate | None:
     if settings.tls_cert is not None:
         return tls.load(settings.tls_cert, settings.tls_key or settings.tls_cert)
@@ -199,7 +212,8 @@ async def _admin(identity: Identity, data: Path) -> tuple[str, bool]:
 
 async def _add_local(services: Services, db: Database, token: str) -> None:
     """This machine as the first site, unless there was ever another."""
-    if not token or await db.read(lambda connection: site_rows.every(connection, removed=True)):
+    known = await db.read(lambda connection: len(site_rows.every(connection, removed=True)))
+    if known or not token:
         return
     caller = await services.identity.authenticate(token)
     try:

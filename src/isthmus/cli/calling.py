@@ -29,7 +29,25 @@ def command(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Non
 @asynccontextmanager
 async def client(*, patience_s: float = BRIEF_S) -> "AsyncIterator[AsyncClient]":
     """The server of ISTHMUS_URL or `isthmus login`."""
+    _lighten()
     from isthmus.client import AsyncClient
 
     async with AsyncClient(patience_s=patience_s) as found:
         yield found
+
+
+def _lighten() -> None:
+    """Leave out of the imports what a command never uses: a third of its start-up.
+
+    httpx's own command line brings rich, pygments and click; pydantic looks for plug-ins in all installed packages.
+    """
+    import os
+    import sys
+
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if "httpx" not in sys.modules:
+        left_out: Any = None  # what makes the import fail, which httpx is prepared for
+        sys.modules["httpx._main"] = left_out
+        import httpx  # noqa: F401
+
+        del sys.modules["httpx._main"]

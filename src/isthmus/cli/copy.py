@@ -21,7 +21,9 @@ async def cp(
     source: Annotated[
         str, typer.Argument(help="JOB:PATH, JOB: (all outputs), dataset:NAME, image:NAME, or a path here.")
     ],
-    target: Annotated[str, typer.Argument(help="A path here, or dataset:NAME[@VERSION], image:NAME[@VERSION].")] = ".",
+    target: Annotated[
+        str, typer.Argument(help="A path here, or dataset:NAME, image:NAME, each with @VERSION or without.")
+    ] = ".",
 ) -> None:
     """Bring a job's outputs, a dataset or an image here; or register a file or folder of this machine.
 

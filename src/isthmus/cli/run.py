@@ -33,14 +33,14 @@ KILLED = 143
 @command
 async def run(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[--] COMMAND...", help="What to run.", show_default=False)
+        list[str] | None, typer.Argument(metavar="COMMAND...", help="What to run.", show_default=False)
     ] = None,
     file: Annotated[
         Path | None, typer.Option("-f", "--file", help="The job as a YAML file; options go over it.")
     ] = None,
     name: Annotated[str, typer.Option("-J", "--name", help="What to call it.", rich_help_panel="Job")] = "",
     script: Annotated[Path | None, typer.Option("--script", help="A script to run instead of a command.")] = None,
-    image: Annotated[str, typer.Option("--image", help="NAME[@VERSION], or what the site pulls.")] = "",
+    image: Annotated[str, typer.Option("--image", help="NAME or NAME@VERSION, or what the site pulls.")] = "",
     env: Annotated[
         list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE, or NAME to hand on your own.")
     ] = None,
@@ -54,7 +54,8 @@ async def run(
     tasks: Annotated[int | None, typer.Option("--tasks-per-node", help="Ranks on each node.")] = None,
     launcher: Annotated[str, typer.Option("--launcher", help="auto, none, runner, srun or mpirun.")] = "",
     input: Annotated[
-        list[str] | None, typer.Option("-i", "--input", help="PATH=DATASET[@VERSION], or PATH=JOB:OUTPUT.")
+        list[str] | None,
+        typer.Option("-i", "--input", help="PATH=DATASET, with @VERSION or without, or PATH=JOB:OUTPUT."),
     ] = None,
     outputs: Annotated[
         list[str] | None, typer.Option("-O", "--output", help="A path that it must leave; PATH=DATASET registers it.")

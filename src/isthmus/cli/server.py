@@ -57,7 +57,8 @@ def up(
     if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise Invalid(f"{log_level!r} is not a level.", place="--log-level", hint="Use debug, info, warning or error.")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    for chatty in ("asyncssh", "alembic", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     host, port = listen_address(listen or DEFAULT_LISTEN)
     way: Literal["", "self-signed"] = "self-signed" if tls else ""
     settings = Settings(
