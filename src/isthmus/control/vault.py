@@ -8,10 +8,11 @@ byte is noticed.
 """
 
 import contextlib
+import fcntl
 import hmac
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -40,8 +41,9 @@ class Vault:
         if given.strip():
             return cls([key.encode() for key in given.replace(",", " ").split()])
         path = data / FILE
-        with contextlib.suppress(FileExistsError):
-            _write(path, [Fernet.generate_key()], os.O_EXCL)
+        with _locked(data):
+            if not path.exists():
+                _write(path, [Fernet.generate_key()])
         return cls(_read(path), path=path)
 
     def encrypt(self, plain: bytes) -> bytes:
@@ -78,12 +80,9 @@ class Vault:
                 f"The keys are those of {VARIABLE}, which only its owner can change.",
                 hint=f"Put a new key before the others in {VARIABLE}, restart, then do this again.",
             )
-        keys = [Fernet.generate_key(), *_read(self._path)]
-        coming = self._path.with_suffix(".new")
-        coming.unlink(missing_ok=True)
-        _write(coming, keys, os.O_EXCL)
-        coming.replace(self._path)
-        _sync(self._path.parent)
+        with _locked(self._path.parent):
+            keys = [Fernet.generate_key(), *_read(self._path)]
+            _write(self._path, keys)
         self._fernet = _fernet(keys)
 
     @property
@@ -113,18 +112,31 @@ def _read(path: Path) -> list[bytes]:
     return path.read_bytes().split()
 
 
-def _write(path: Path, keys: list[bytes], flags: int) -> None:
-    """Write the file so that it is whole after a crash, or not there."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600), "wb") as file:
+def _write(path: Path, keys: list[bytes]) -> None:
+    """Put the file in its place whole: a key that was ever used must not be lost by a crash."""
+    coming = path.with_suffix(".new")
+    coming.unlink(missing_ok=True)  # of a crash; nobody else writes it, under the lock
+    with os.fdopen(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(b"\n".join([*keys, b""]))
         file.flush()
         os.fsync(file.fileno())
-    _sync(path.parent)
+    coming.replace(path)
+    with _opened(path.parent) as folder:
+        os.fsync(folder)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process or thread at a time makes keys: of two that do it at once, each would lose the other's."""
+    with _opened(folder) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
