@@ -18,7 +18,7 @@ AT_ONCE = 200
 
 
 async def sweep(db: Database, sessions: Sessions, now: float, keep_s: float) -> int:
-    """Remove what ended more than ``keep_s`` seconds ago; how many folders went. A site that fails is left for later."""
+    """Remove what ended more than ``keep_s`` seconds ago; how many. A site that fails is left for later."""
     cleaned = 0
     failed: set[tuple[int, int]] = set()
     while True:

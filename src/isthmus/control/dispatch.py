@@ -77,6 +77,7 @@ class Dispatcher:
             Where(
                 key=live.key,
                 queue=str(live.plan.get("queue", "")),
+                node=str(live.plan.get("node", "")),
                 mem_bytes=int(live.need.mem),
             ),
         )

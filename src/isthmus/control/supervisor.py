@@ -103,6 +103,7 @@ class Supervisor:
         self._fits: dict[Need, tuple[str, ...]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.cycles = 0
+        self.last_cycle_s = 0.0
 
     async def run(self) -> None:
         """Lead whenever no other does, until cancelled."""
@@ -146,7 +147,9 @@ class Supervisor:
                 self._wake = news
                 news.set()
                 while True:
+                    began = self.clock.monotonic()
                     sleep_s = await self._cycle()
+                    self.last_cycle_s = self.clock.monotonic() - began
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(sleep_s):
                             await news.wait()

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from isthmus.domain.reasons import Reason
 from isthmus.placement import filters
 from isthmus.placement.needs import Need
-from isthmus.placement.scores import parts, score
+from isthmus.placement.scores import moving, parts, score, standing
 from isthmus.placement.snapshot import SiteSnapshot
 
 PATIENCE_S = 600.0
+# Sites whose scores differ by less are equally good: so that not all are judged anew for each job.
+EQUAL = 0.005
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -136,7 +138,10 @@ class _Rooms:
             names = tuple(site.name for site in places if not filters.first(filters.LASTING, need, site))
             fits[need] = names
         self.fitting = [site for site in places if site.name in names]
-        self._heap = [(-score(need, site), number) for number, site in enumerate(self.fitting)]
+        self._standing = [standing(need, site) for site in self.fitting]
+        self._heap = [
+            (-self._standing[number] - moving(need, site), number) for number, site in enumerate(self.fitting)
+        ]
         heapq.heapify(self._heap)
         self._targets: dict[str, tuple[str, str]] = {}
 
@@ -157,8 +162,8 @@ class _Rooms:
             if site.name in reserved or filters.first(filters.PASSING, self.need, site):
                 heapq.heappop(heap)  # within one plan a site only fills
                 continue
-            fresh = -score(self.need, site)
-            if fresh > stale + 1e-12 and len(heap) > 1:
+            fresh = -self._standing[number] - moving(self.need, site)
+            if fresh > stale + EQUAL and len(heap) > 1:
                 heapq.heapreplace(heap, (fresh, number))
                 if heap[0][1] != number:
                     continue

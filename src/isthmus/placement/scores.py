@@ -43,11 +43,22 @@ WEIGHTED: tuple[tuple[str, Score, float], ...] = (
     ("fit", fit, 0.5),
 )
 _TOTAL = sum(weight for _, _, weight in WEIGHTED)
+_LOAD_WEIGHT = next(weight for _, judge, weight in WEIGHTED if judge is load) / _TOTAL
 
 
 def score(need: Need, site: SiteSnapshot) -> float:
     """The weighted mean of all scores."""
     return sum(weight * judge(need, site) for _, judge, weight in WEIGHTED) / _TOTAL
+
+
+def standing(need: Need, site: SiteSnapshot) -> float:
+    """The part of the mean that does not change as the site fills."""
+    return sum(weight * judge(need, site) for _, judge, weight in WEIGHTED if judge is not load) / _TOTAL
+
+
+def moving(need: Need, site: SiteSnapshot) -> float:
+    """The part that does: ``score`` is both together."""
+    return _LOAD_WEIGHT * load(need, site)
 
 
 def parts(need: Need, site: SiteSnapshot) -> dict[str, float]:
