@@ -27,6 +27,7 @@ class Connection:
     ) -> None:
         self.config = config
         self.patience_s = patience_s
+        self.misses = 0  # requests that had to be made again
         headers = {"User-Agent": f"isthmus/{__version__}", "Accept": "application/json"}
         if config.token:
             headers["Authorization"] = f"Bearer {config.token}"
@@ -111,6 +112,7 @@ class Connection:
                 retry = retry and not isinstance(error, errors.Unauthenticated)
             if not retry or loop.time() + delay > end:
                 raise error
+            self.misses += 1
             await asyncio.sleep(delay * random.uniform(0.7, 1.3))
             delay = min(delay * 2, 3.0)
 
