@@ -36,8 +36,6 @@ _POSTGRESQL = {
     "57": ("The database server is stopping or starting.", "Try again."),
     "58": ("The database server's system failed.", "Look at its log."),
     "25006": ("The database server only allows reading.", "Check that the URL names the primary server."),
-    "28": ("The database server refuses this user.", "Check user and password in the database's URL."),
-    "3D000": ("There is no such database on the server.", "Make it: createdb NAME."),
 }
 
 
@@ -53,7 +51,7 @@ def translate(error: BaseException) -> BaseException:
         code = getattr(own, "sqlstate", None) or ""
         known = _POSTGRESQL.get(code) or _POSTGRESQL.get(code[:2])
         if known is None and (error.connection_invalidated or (not code and _is_operational(own))):
-            known = ("The database server can't be reached.", "Check that it runs, and the database's URL.")
+            known = ("There is no connection to the database server.", "Check that it runs, and the database's URL.")
     if known is None:
         return error
     translated = Unavailable(f"{known[0]} ({_first_line(own)})", hint=known[1], code="database-unavailable")
