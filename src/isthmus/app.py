@@ -94,7 +94,7 @@ class App:
         store = FolderStore(settings.data / "store")
         await asyncio.to_thread(store.prepare)
         staging = Staging(db, store, _opener(db, sessions), clock, zone=settings.zone)
-        collection = Collection()
+        collection = Collection(store, zone=settings.zone)
         api_of_nodes = {"url": settings.url, "ca_pem": certificate.pem if certificate else ""}
         dispatcher = Dispatcher(db, staging, collection, logs, vault, tokens, clock, api=api_of_nodes)
         supervisor = Supervisor(db, sessions, needs, dispatcher, clock) if settings.supervisor else None
