@@ -148,7 +148,7 @@ def _translated(request: Request, error: RequestValidationError) -> Invalid:
                 return Invalid(f"The body is not JSON: {each['ctx']['error']}.", place="body")
             if not loc and each["type"] == "missing":
                 return Invalid("The body is missing.", place="body", hint="Send JSON.")
-            if not loc and isinstance(each.get("input"), bytes):
+            if isinstance(each.get("input"), bytes):
                 return Invalid("The body is not JSON.", place="body", hint="Send it as application/json.")
             faults.append(codec.invalid(body_kind, [{**each, "loc": tuple(loc)}]))
         else:
