@@ -23,20 +23,20 @@ from isthmus import __version__
 from isthmus.api import http, tls
 from isthmus.api.services import Services
 from isthmus.api.tls import Certificate
-from isthmus.control import places
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.dispatch import Dispatcher
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
 from isthmus.control.needs import Needs
+from isthmus.control.opening import opener
 from isthmus.control.sessions import Sessions
 from isthmus.control.sites import Sites
 from isthmus.control.supervisor import Supervisor
 from isthmus.control.tokens import AttemptTokens
 from isthmus.control.vault import Vault
 from isthmus.data.collection import Collection
-from isthmus.data.staging import Opener, Place, Staging
+from isthmus.data.staging import Staging
 from isthmus.data.store import FolderStore
 from isthmus.db import instance
 from isthmus.db import sites as site_rows
@@ -93,7 +93,7 @@ class App:
         tokens = AttemptTokens(vault.derived("attempt tokens"))
         store = FolderStore(settings.data / "store")
         await asyncio.to_thread(store.prepare)
-        staging = Staging(db, store, _opener(db, sessions), clock, zone=settings.zone)
+        staging = Staging(db, store, opener(db, sessions), clock, zone=settings.zone)
         collection = Collection(store, zone=settings.zone)
         api_of_nodes = {"url": settings.url, "ca_pem": certificate.pem if certificate else ""}
         dispatcher = Dispatcher(db, staging, collection, logs, vault, tokens, clock, api=api_of_nodes)
@@ -102,7 +102,7 @@ class App:
             identity=identity,
             jobs=Jobs(db, needs, logs, tokens, clock),
             sites=Sites(db, sessions, vault, clock),
-            artefacts=Artefacts(),
+            artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
             server=ServerView(
                 version=__version__,
                 instance=name,
@@ -164,18 +164,6 @@ def _locked(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _opener(db: Database, sessions: Sessions) -> Opener:
-    """How transfers open the site that content comes from."""
-
-    async def place(site_id: int, user_id: int) -> Place:
-        row = await db.read(site_rows.by_id, site_id)
-        site = await sessions.of(site_id, user_id)
-        spec, inventory = places.read_site(row.spec), places.read_inventory(row.inventory)
-        return Place(site_id=site_id, user_id=user_id, spec=spec, inventory=inventory, site=site)
-
-    return place
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -66,7 +66,7 @@ class Dispatcher:
         staged = Staged()
         if live.need.digests or live.spec.image or live.spec.inputs:
             needs = await self._db.read(requirements, live.spec, tuple(sorted(live.need.zones or ())))
-            staged = await self._staging.ensure(_place(live, spec, inventory, site), needs)
+            staged = await self._staging.ensure(_place(live, spec, inventory, site), needs, attempt_id=live.id)
         values = await self._secrets(live)
         kind = find_kind(spec.kind)
         job = self._job(live, spec, inventory, staged, kind.enforces_memory)

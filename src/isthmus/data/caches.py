@@ -10,7 +10,7 @@ is in the database, and that what was used in the last minutes stays.
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from isthmus.data.digests import hex_of, name_of
@@ -114,13 +114,14 @@ class Caches:
         unused_since: float | None = None,
         bound: int | None = None,
         wanted: int = 0,
+        only: Collection[str] | None = None,
         dry_run: bool = False,
     ) -> Collected:
         """Remove from one user's cache what nothing needs: what was last used before ``unused_since``, then as much as
         it takes to hold ``bound`` bytes (None: the site's) and to free ``wanted``, the longest unused first.
 
         Never what live attempts use, what is pinned or was used in the last minutes, nor the last copy of what is
-        registered.
+        registered. ``only``: digests to look at, and nothing else.
         """
         where = (place.site_id, place.user_id)
         async with self._sweeps[where]:
@@ -142,6 +143,7 @@ class Caches:
                 unused_since=unused_since,
                 bound=int(place.spec.cache) if bound is None else bound,
                 wanted=wanted,
+                only=None if only is None else {digest.partition(":")[2] for digest in only},
             )
             gone = [one.name for one in going]
             if gone and not dry_run:

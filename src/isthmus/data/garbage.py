@@ -30,12 +30,13 @@ def victims(
     unused_since: float | None = None,
     bound: int = 0,
     wanted: int = 0,
+    only: Collection[str] | None = None,
 ) -> list[Victim]:
     """The entries to take away, the longest unused first.
 
     ``in_use`` and ``sole`` are hex digits: of what live jobs use, and of what has no other copy. Taken are all that
     were last used before ``unused_since``; then as many as it takes to hold ``bound`` bytes at most (0: no bound) and
-    to free ``wanted`` bytes.
+    to free ``wanted`` bytes. ``only``: hex digits of those to look at.
     """
     loose = sorted(
         (
@@ -44,6 +45,7 @@ def victims(
             if (digits := name.partition(".")[0]) not in in_use
             and not (name == digits and digits in sole)
             and entry.used <= now - GRACE_S
+            and (only is None or digits in only)
         ),
     )
     total = sum(entry.size for entry in entries.values())

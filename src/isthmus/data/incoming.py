@@ -75,14 +75,14 @@ class Incoming:
 
     async def write(self, data: bytes) -> None:
         """Add bytes at the end. Raises Unavailable when the disk is full; what was written stays."""
-        await asyncio.to_thread(self._write, data)
+        await asyncio.to_thread(self.write_now, data)
 
     async def seal(self, digest: str = "", size: int | None = None) -> tuple[Path, str, int]:
         """Check what has come and flush it to the disk: ``(path, sha256:…, size)``.
 
         Raises Invalid (code ``digest``, ``size``) when it is not what was announced; the bytes are then gone.
         """
-        return await asyncio.to_thread(self._seal, digest, size)
+        return await asyncio.to_thread(self.seal_now, digest, size)
 
     def close(self) -> None:
         """Let go of the file; it stays."""
@@ -90,7 +90,8 @@ class Incoming:
             os.close(self._handle)
             self._handle = -1
 
-    def _write(self, data: bytes) -> None:
+    def write_now(self, data: bytes) -> None:
+        """As `write`, in the caller's thread."""
         known = self._hash()
         left = memoryview(data)
         try:
@@ -102,7 +103,8 @@ class Incoming:
         except OSError as error:
             raise no_room(error, self._path) from error
 
-    def _seal(self, digest: str, size: int | None) -> tuple[Path, str, int]:
+    def seal_now(self, digest: str = "", size: int | None = None) -> tuple[Path, str, int]:
+        """As `seal`, in the caller's thread."""
         found = self._hash().hexdigest()
         if size is not None and size != self.offset:
             self._forget()
@@ -122,6 +124,9 @@ class Incoming:
         return self._path, name_of(found), self.offset
 
     def _forget(self) -> None:
+        """Begin anew: what came is not what was meant."""
+        os.ftruncate(self._handle, 0)
+        self._known, self.offset = None, 0
         self._path.unlink(missing_ok=True)
 
     def _hash(self) -> Any:

@@ -8,7 +8,7 @@ Owns who waits for what. Which ways are allowed is `routes`', how bytes move `tr
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,14 +108,19 @@ class Staging:
         self._caches.forget(site_id)
 
     async def collect_garbage(
-        self, place: Place, *, unused_since: float | None = None, dry_run: bool = False
+        self,
+        place: Place,
+        *,
+        unused_since: float | None = None,
+        only: Collection[str] | None = None,
+        dry_run: bool = False,
     ) -> Collected:
         """Take away from the user's cache at the site what nothing needs, by age and by ``SiteSpec.cache``.
 
         Never what live attempts use, what is being brought or was used in the last minutes, nor the last copy of what
-        is registered.
+        is registered. ``only``: digests to look at, and nothing else.
         """
-        return await self._caches.sweep(place, unused_since=unused_since, dry_run=dry_run)
+        return await self._caches.sweep(place, unused_since=unused_since, only=only, dry_run=dry_run)
 
     # ---- content
 
@@ -173,7 +178,7 @@ class Staging:
     ) -> str:
         """The first way that leads there: where the content lies then."""
         failures: list[tuple[Way, IsthmusError]] = []
-        evicted = False
+        evicted = spoilt = False
         pending = list(reversed(ways))
         while pending:
             route = pending.pop()
@@ -189,9 +194,13 @@ class Staging:
                         continue
                 if error.code != "digest":
                     raise
+                if not spoilt:
+                    spoilt = True  # what an earlier call left there may have been spoilt: it is gone now
+                    pending.append(route)
+                    continue
                 failures.append((route.way, error))
         said = " ".join(f"By {way}: {error}" for way, error in failures)
-        transient = any(error.transient for _, error in failures)
+        transient = any(error.transient and error.code != "digest" for _, error in failures)
         digest = all(error.code == "digest" for _, error in failures)
         code = "source" if transient else "digest" if digest else "missing"
         kind = Unavailable if transient else Conflict

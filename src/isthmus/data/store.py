@@ -35,6 +35,10 @@ class Store(Protocol):
         """What lies under this digest; None if nothing does."""
         ...
 
+    async def touch(self, digest: str) -> bool:
+        """Whether it is here; if so its age begins anew, so that it is not collected as garbage before it is named."""
+        ...
+
     async def take(self, path: Path, digest: str) -> None:
         """Take a verified, flushed file of this machine in; it is gone from where it was. Durable on return."""
         ...
@@ -75,6 +79,13 @@ class FolderStore:
         except FileNotFoundError:
             return None
         return Stored(name_of(hex_of(digest)), status.st_size, status.st_mtime)
+
+    async def touch(self, digest: str) -> bool:
+        try:
+            os.utime(self._path(digest))
+        except FileNotFoundError:
+            return False
+        return True
 
     async def take(self, path: Path, digest: str) -> None:
         await asyncio.to_thread(self._take, path, self._path(digest))

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, String, cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSON
 
-from isthmus.db.schema import artefacts, users
+from isthmus.db.schema import artefacts, jobs, outputs, users
 from isthmus.db.times import moment
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat
 from isthmus.domain.errors import Conflict, NotFound, nearest
+from isthmus.domain.states import JobState
 from isthmus.domain.units import Bytes
 
 
@@ -115,10 +117,18 @@ def page(
     name: str = "",
     before: int = 0,
     limit: int = 100,
+    labels: Sequence[tuple[str, str]] = (),
+    removed: bool = False,
     newest_only: bool = False,
 ) -> Sequence[Artefact]:
-    """The newest first, ids below ``before``; ``name`` is a part of the name, ``newest_only`` one of each name."""
-    wanted: list[ColumnElement[bool]] = [artefacts.c.kind == kind.value, artefacts.c.removed_at.is_(None)]
+    """The newest first, ids below ``before``; ``name`` is a part of the name, ``newest_only`` one of each name.
+
+    Those taken out are left out unless ``removed``.
+    """
+    wanted: list[ColumnElement[bool]] = [artefacts.c.kind == kind.value]
+    if not removed:
+        wanted.append(artefacts.c.removed_at.is_(None))
+    wanted.extend(_label(connection, key) == value for key, value in labels)
     if newest_only:
         newest = select(func.max(artefacts.c.id)).where(*wanted).group_by(artefacts.c.name)
         wanted.append(artefacts.c.id.in_(newest))
@@ -134,6 +144,27 @@ def of_digest(connection: Connection, digest: str) -> Sequence[Artefact]:
     """The versions that have this content, the oldest first."""
     wanted = _select().where(artefacts.c.digest == digest, artefacts.c.removed_at.is_(None))
     return [of_row(row) for row in connection.execute(wanted.order_by(artefacts.c.id))]
+
+
+def referenced(connection: Connection) -> set[str]:
+    """The digests of all content that a version or a collected output stands for."""
+    registered = select(artefacts.c.digest).where(artefacts.c.removed_at.is_(None))
+    collected = select(outputs.c.digest).where(outputs.c.collected)
+    return {row.digest for row in connection.execute(registered.union(collected))}
+
+
+def of_kinds(connection: Connection, kinds: Sequence[ArtefactKind]) -> set[str]:
+    """The digests of all content that was ever registered as one of these kinds."""
+    wanted = artefacts.c.kind.in_([kind.value for kind in kinds])
+    return set(connection.execute(select(artefacts.c.digest).where(wanted).distinct()).scalars())
+
+
+def open_jobs_naming(connection: Connection, name: str, version: str, limit: int = 5) -> Sequence[int]:
+    """Jobs that have not ended and name this version; ``limit`` of them at most."""
+    # The spec is JSON text in which names stand pinned, and in quotation marks.
+    named = jobs.c.spec.contains(json.dumps(f"{name}@{version}"), autoescape=True)
+    open_now = jobs.c.state.not_in([state.value for state in JobState if state.ended])
+    return list(connection.execute(select(jobs.c.id).where(open_now, named).order_by(jobs.c.id).limit(limit)).scalars())
 
 
 def remove(connection: Connection, artefact_id: int, *, now: float) -> None:
@@ -168,6 +199,13 @@ def _select() -> Any:
 
 def _this(kind: ArtefactKind, name: str) -> ColumnElement[bool]:
     return (artefacts.c.kind == kind.value) & (artefacts.c.name == name)
+
+
+def _label(connection: Connection, key: str) -> ColumnElement[str]:
+    if connection.dialect.name == "postgresql":
+        return cast(artefacts.c.labels, JSON)[key].astext
+    path = '$."' + key.replace('"', "") + '"'
+    return cast(func.json_extract(artefacts.c.labels, path), String)
 
 
 def _next_version(connection: Connection, kind: ArtefactKind, name: str) -> str:

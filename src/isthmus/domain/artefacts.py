@@ -1,12 +1,18 @@
 """Artefacts: datasets, images and job outputs, content-addressed and versioned; a replica is a copy at a site."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from isthmus.domain.errors import Invalid
 from isthmus.domain.units import Bytes
 
 STRICT = {"extra": "forbid"}
+
+# Without @, / and : so that a name is never mistaken for NAME@VERSION or for a reference.
+NAME = re.compile(r"^[\w][\w.+-]{0,199}$")
+VERSION = re.compile(r"^[\w.+-]{1,100}$")
 
 
 class ArtefactKind(StrEnum):
@@ -97,3 +103,23 @@ class Replica:
 def may_be_in(zones: tuple[str, ...], zone: str) -> bool:
     """Whether residency allows a copy in ``zone``. A site that names no zone is none of the named ones."""
     return not zones or zone in zones
+
+
+def check_name(text: str, place: str) -> None:
+    """Raise Invalid unless ``text`` can be the name of a dataset or image."""
+    if not NAME.match(text):
+        raise Invalid(
+            f"{text[:60]!r} is not a name.",
+            place=place,
+            hint="Begin with a letter or digit; up to 200 letters, digits, and . _ - +",
+        )
+
+
+def check_version(text: str, place: str) -> None:
+    """Raise Invalid unless ``text`` can be a version."""
+    if not VERSION.match(text):
+        raise Invalid(
+            f"{text[:60]!r} is not a version.",
+            place=place,
+            hint="Up to 100 letters, digits, and . _ - +; or leave it out for the next number.",
+        )

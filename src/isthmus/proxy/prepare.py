@@ -357,7 +357,7 @@ _OPS = {"link": _link, "layers": _layers, "run": _run}
 
 def main(arguments, stdin=None, stdout=None):
     """The archive's ``prepare``: one request on stdin, the framed answer on stdout; the exit code."""
-    options = dict(zip(arguments[::2], arguments[1::2]))
+    options = {arguments[place]: arguments[place + 1] for place in range(0, len(arguments) - 1, 2)}
     token, workdir = options["--token"], os.path.abspath(os.path.expanduser(options["--workdir"]))
     try:
         try:
