@@ -1,5 +1,6 @@
 """Rows of metrics: the numbers that commands report, one a row, in the order in which they came."""
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,11 @@ class Value(NamedTuple):
     at: float
     step: float | None
     value: float | None
+
+
+# Rows are many here: they are looked into by number, and become a Value when they are kept.
+VALUE = Value._fields.index("value")
+_VALUE, _ID = operator.itemgetter(VALUE), operator.itemgetter(0)
 
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -45,27 +51,24 @@ def series(
     """
     columns = select(metrics.c.id, metrics.c.at, metrics.c.step, metrics.c.value)
     own = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name) & (metrics.c.id > after)
-    cursor = connection.execute(columns.where(own).order_by(metrics.c.id))
-    rows = [Value(*row) for row in cursor]
-    if not points or len(rows) <= max(points, 4):
-        return rows, len(rows)
-    return list(thin(rows, max(points, 4))), len(rows)
+    rows = connection.execute(columns.where(own).order_by(metrics.c.id)).all()
+    kept = thin(rows, max(points, 4)) if points and len(rows) > max(points, 4) else rows
+    return [Value(*row) for row in kept], len(rows)
 
 
-def thin(rows: Sequence[Value], points: int) -> Iterator[Value]:
-    """At most ``points`` of the rows: both ends, and the lowest and highest of each equal stretch between."""
+def thin(rows: Sequence[tuple[Any, ...]], points: int) -> Iterator[tuple[Any, ...]]:
+    """At most ``points`` of rows like `Value`: both ends, and the lowest and highest of each equal stretch between."""
     yield rows[0]
     inner = len(rows) - 2
     stretches = (points - 2) // 2
     for number in range(stretches):
         part = rows[1 + inner * number // stretches : 1 + inner * (number + 1) // stretches]
-        finite = [row for row in part if row.value is not None]
+        finite = [row for row in part if row[VALUE] is not None]
         if not finite:
             yield from part[:1]
             continue
-        low = min(finite, key=lambda row: row.value or 0.0)
-        high = max(finite, key=lambda row: row.value or 0.0)
-        yield from sorted({low, high}, key=lambda row: row.id)
+        low, high = min(finite, key=_VALUE), max(finite, key=_VALUE)
+        yield from sorted({low, high}, key=_ID)
     yield rows[-1]
 
 
