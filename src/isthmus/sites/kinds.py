@@ -151,7 +151,13 @@ class Kind:
     def _values(
         self, site: SiteSpec, inventory: Inventory, request: Request, words: Words, where: Where
     ) -> dict[str, object]:
-        workdir = inventory.workdir or site.workdir
+        workdir = inventory.workdir
+        if not workdir:
+            raise Invalid(
+                f"The site {site.name} was not probed yet: where its work folder lies is not known.",
+                place="workdir",
+                hint=f"Run `isthmus site probe {site.name}`.",
+            )
         folder = f"{workdir}/jobs/{where.key}"
         program = f"{workdir}/bin/{archive(self.modules).name}"
         run = ["exec", _path(site.python), "-I", "-S", shlex.quote(program), "run", shlex.quote(folder)]

@@ -14,7 +14,7 @@ _LEAST = {
 
 def gpu_mem(name):
     """Bytes that a GPU of this name has at least; 0 if the name does not tell. ``3g.40gb`` and ``a100-80g`` say it."""
-    said = re.search(r"(?:^|[^\d.])(\d{1,3})\s*gi?b?(?![\w.])", name.lower())
+    said = re.search(r"(?<!\d)(\d{1,3})\s*(?:gi?b(?!\w)|g(?![\w.]))", name.lower())
     if said:
         return int(said.group(1)) * _GIB
     for word in reversed(re.split(r"[^a-z0-9]+", name.lower())):

@@ -23,7 +23,7 @@ PARALLEL = 2
 # qsub's words for having no certain answer: the job may have been taken.
 UNCERTAIN = re.compile(
     r"commlib error|unable to (send|contact)|got (no|send|receive)|timeout|timed out|can't connect|not responding|"
-    r"error writing|communication",
+    r"error (reading|writing)|communication",
     re.IGNORECASE,
 )
 # ... for a refusal that passes: as many jobs are there as may be.

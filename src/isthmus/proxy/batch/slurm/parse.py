@@ -4,6 +4,7 @@ import re
 from collections import namedtuple
 
 from isthmus.proxy.batch import Native
+from isthmus.proxy.batch.slurm.words import REASONS
 
 # The formats that the readers below expect. Text that may hold anything comes last.
 SQUEUE_FORMAT = "%i|%T|%N|%r"
@@ -12,6 +13,11 @@ SACCT_FORMAT = "JobID,JobName,State,ExitCode,NodeList"
 SINFO_FORMAT = "%R|%c|%m|%G|%T|%f|%N"
 
 MOST_NODES = 20000  # a list of nodes that expands to more is not one
+
+# States in which the reason is why the job does not start.
+WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+# Reasons for which a job failed that are not its own.
+BROKEN = ("JobLaunchFailure", "SystemFailure")
 
 _ID = re.compile(r"^(\d+)(?:;([\w.-]+))?$")
 _REASON = re.compile(r"^\(?([A-Za-z][A-Za-z0-9]*)\)?(?:[,:] *(.*?))?\)?$", re.DOTALL)
@@ -113,15 +119,20 @@ def native(state, reason, nodes, code=None, number=None, message=""):
     why, more = (match.group(1), match.group(2) or "") if match else (reason, "")
     if why.lower() in ("none", "no_reason", "null", "n"):
         why = ""
+    where = expand(nodes)
     if first == "FAILED":
-        if number:
+        more = ""
+        if not where:
+            # Refused, in spite of the id that it has: its exit code is made up.
+            refused = why in REASONS and REASONS[why][0] == "SUBMIT"
+            why, code, number = why if refused else "JobLaunchFailure", None, None
+        elif number:
             why = "RaisedSignal"  # older versions say JobLaunchFailure of any script that a signal ended
         elif code:
             why = "NonZeroExitCode"
-        elif why != "JobLaunchFailure":
+        elif why not in BROKEN:
             why = ""
-        more = ""
-    elif first not in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "CONFIGURING"):
+    elif first not in WAITING:
         why, more = "", ""
     return Native(
         state,
@@ -129,7 +140,7 @@ def native(state, reason, nodes, code=None, number=None, message=""):
         " ".join(part for part in (more.replace("_", " "), message) if part),
         code,
         number,
-        expand(nodes),
+        where,
     )
 
 
