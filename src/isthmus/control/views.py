@@ -5,6 +5,7 @@ from typing import Any
 
 from isthmus.control import places
 from isthmus.control.live import read_spec
+from isthmus.data import digests
 from isthmus.db.times import moment
 from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Health, SiteState
@@ -90,7 +91,7 @@ def output_view(row: Any) -> OutputView:
         path=row.path,
         kind=row.kind,
         size=row.size,
-        digest=row.digest,
+        digest=digests.name_of(digests.hex_of(row.digest)) if row.digest else "",  # runners say the digits alone
         collected=row.collected,
         site=row.site_name,
     )
