@@ -31,7 +31,7 @@ def open_site(spec: SiteSpec, *, instance: str, data_dir: Path, identity: Identi
     workdir = spec.workdir or (f"~/.isthmus/{instance}" if remote else str(data_dir.resolve() / "sites" / spec.name))
     launch = Launch(archive(kind.modules), workdir, spec.python, kind.command)
     options = {
-        **spec.options,
+        **kind.check_options(spec.options, "options"),
         "poll": int(spec.poll),
         "setup": list(spec.setup),
         "python": spec.python,

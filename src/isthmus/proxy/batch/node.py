@@ -94,9 +94,9 @@ def parse(text):
     return facts, complete
 
 
-def wait_for(path, wait_s=WAIT_S):
-    """The facts in the job's output file, or None if they were not there, whole, within ``wait_s``."""
-    end = time.time() + wait_s
+def wait_for(path):
+    """The facts in the job's output file, or None if they were not there, whole, within WAIT_S."""
+    end = time.time() + WAIT_S
     while True:
         try:
             # Network file systems notice a new file by its folder.

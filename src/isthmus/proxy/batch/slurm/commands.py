@@ -8,6 +8,9 @@ from isthmus.proxy import command
 from isthmus.proxy.batch.slurm import parse
 from isthmus.proxy.errors import ProxyError
 
+# A controller that is very busy answers after tens of seconds; SLURM's own commands give up after ten without a word.
+TIMEOUT_S = 60.0
+
 # So many ids go into one command: the kernel takes 128 KiB in one word.
 CHUNK = 2000
 
@@ -48,7 +51,7 @@ def call(argv, cluster="", **how):
     """Run a command that asks, or cancels, at ``cluster``; `isthmus.proxy.command.Result`."""
     if cluster:
         argv = [argv[0], "--clusters=" + cluster] + argv[1:]
-    return command.call(argv, base=asking(), **how)
+    return command.call(argv, base=asking(), **dict({"timeout_s": TIMEOUT_S}, **how))
 
 
 def ask(argv, cluster=""):
