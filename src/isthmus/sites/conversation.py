@@ -119,7 +119,7 @@ class Conversation:
         await self._channel.close()
 
     async def _listen(self) -> None:
-        error: SiteError = BadReply(f"The proxy at {self.where} said what nobody can read.", code="garbled")
+        error: SiteError = self._closed()
         try:
             error = await self._hear()
         except SiteError as failure:

@@ -91,7 +91,7 @@ class SiteSession:
     async def hello(self, *, now: bool = False) -> Hello:
         if now:
             self._backoff.forget()
-        return replies.read(replies.hello, await self._ask(COMMANDS, "hello", {"options": self._options}))
+        return replies.read(replies.hello, await self._ask(COMMANDS, "hello", {}))
 
     async def probe(self) -> Inventory:
         reply = await self._ask(FILES, "probe", {"options": self._options}, BATCH_S)
