@@ -7,7 +7,6 @@ USAGE = """usage: python3 isthmus.pyz PROGRAM …
   put       take a file from stdin                 --token T --workdir W --path P --offset N --size S [--digest D]
   get       give a file or folder on stdout        --token T --workdir W --path P --offset N
   prepare   make an entry of the cache             --token T --workdir W
-  describe  say what this machine has              [--api URL]
   keeper    start and watch this machine's jobs    --workdir W
   run       run one attempt                        FOLDER
   rank      start one rank of an attempt           FOLDER
@@ -42,9 +41,5 @@ def main(arguments):
         from isthmus.proxy import prepare
 
         return prepare.main(rest)
-    if name == "describe":
-        from isthmus.proxy import machine
-
-        return machine.main(rest)
     sys.stderr.write(USAGE)
     return 64  # EX_USAGE

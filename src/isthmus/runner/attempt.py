@@ -1,7 +1,7 @@
 """One attempt, from its claim to its final report. Owns the order of things; each step has a module of its own.
 
-    claim ─► inputs ─► start ─► watch ─► kill what is left ─► outputs ─► finished
-                          └── started      └── metrics, progress, usage, ending
+claim ─► inputs ─► start ─► watch ─► kill what is left ─► outputs ─► finished
+                      └── started      └── metrics, progress, usage, ending
 """
 
 import os
@@ -39,14 +39,19 @@ def node_facts():
 
 
 class Attempt(object):
-    """Runs one attempt in this process. ``listeners`` are called after each report."""
+    """Runs one attempt in this process.
 
-    def __init__(self, folder, native_id, signals, base, listeners=()):
-        # type: (files.Folder, str, signals.Signals, dict, tuple) -> None
+    ``base`` is the environment that the command gets what it asks for on top of. ``listeners`` are called after each
+    report; ``poked`` when there is input where ``signals`` watches besides.
+    """
+
+    def __init__(self, folder, native_id, signals, base, listeners=(), poked=None):
+        # type: (files.Folder, str, signals.Signals, dict, tuple, object) -> None
         self.folder = folder
         self.native_id = native_id
         self.signals = signals
         self.base = base
+        self.poked = poked
         self.job = {}
         self.reports = reports.Reports(folder)
         self.reports.listeners.extend(listeners)
@@ -54,6 +59,7 @@ class Attempt(object):
         self.usage = None
         self.pid = 0
         self.cleanup = []
+        self.reported = False
         self.began = time.monotonic()
 
     def run(self):
@@ -79,6 +85,12 @@ class Attempt(object):
         self._kill_rest()
         self._finish(ended)
         return ended.code_for_batch()
+
+    def wait(self, seconds):
+        # type: (float) -> None
+        """Wait until something happens, ``seconds`` at most."""
+        if self.signals.wait(seconds) and self.poked is not None:
+            self.poked()
 
     def _live(self):
         self.job = self.folder.read_json(files.SPEC)
@@ -186,7 +198,7 @@ class Attempt(object):
             native_id=self.native_id,
             cpus=len(os.sched_getaffinity(0)),
             gpus=[name for name in self.base.get("CUDA_VISIBLE_DEVICES", "").split(",") if name],
-            **facts
+            **facts,
         )
 
     def _start_push(self, token):
@@ -225,10 +237,12 @@ class Attempt(object):
             "outputs": ended.outputs,
         }
         end = time.monotonic() + LAST_REPORT_S
-        while not self.reports.add("finished", durable=True, **fields) and time.monotonic() < end:
+        self.reported = self.reports.add("finished", durable=True, **fields)
+        while not self.reported and time.monotonic() < end:
             # Room may come: other jobs end too. Without this line nobody learns how the attempt ended.
-            self.signals.wait(RETRY_S)
+            self.wait(RETRY_S)
             self.signals.take()
+            self.reported = self.reports.add("finished", durable=True, **fields)
         self.reports.release()
         self.reports.close()
         if self.push is not None:
@@ -242,4 +256,3 @@ def native_id(env, key):
         if env.get(name):
             return env[name]
     return key
-

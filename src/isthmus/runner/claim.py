@@ -10,6 +10,8 @@ import time
 from isthmus.runner import folder as files
 from isthmus.runner import process
 
+FRESH_S = 5.0
+
 
 def take(folder, native_id):
     # type: (files.Folder, str) -> bool
@@ -54,6 +56,8 @@ def runner_state(folder):
     if not folder.has(files.CLAIM):
         return "none"
     held = folder.read_json(files.CLAIM)
+    if not held and _fresh(folder):
+        return "alive"  # it is being written
     if held.get("fenced"):
         return "fenced"
     if held and held.get("host") != socket.gethostname():
@@ -61,3 +65,10 @@ def runner_state(folder):
     if held and held.get("boot") == process.boot_id() and process.alive(held["pid"], held["start"]):
         return "alive"
     return "dead"
+
+
+def _fresh(folder):
+    try:
+        return abs(time.time() - os.stat(folder.at(files.CLAIM)).st_mtime) < FRESH_S
+    except OSError:
+        return False

@@ -11,6 +11,12 @@ KEY = "ISTHMUS_KEY"  # in the environment of all that belongs to an attempt: by 
 GIVEN = "ISTHMUS_GIVEN"  # the names of variables that the job was given: ranks pass them into their containers
 
 
+def mark(key):
+    # type: (str) -> bytes
+    """What stands in the environment of every process of an attempt."""
+    return ("%s=%s" % (KEY, key)).encode("utf-8")
+
+
 def environment(job, secrets, folder, base):
     # type: (dict, dict, files.Folder, dict) -> tuple
     """``(environment, names given)``: that of the node, what the job asks for, its secrets, and what we tell it."""

@@ -224,7 +224,9 @@ def _split(binds, workdir):
 def _writes_fake(program):
     import subprocess
 
-    done = subprocess.run([program, "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [program, "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+    )
     return b"--write-fake" in done.stdout
 
 

@@ -3,7 +3,6 @@
 https://docs.nvidia.com/deploy/nvml-api/
 """
 
-
 _SUCCESS = 0
 _UUID_BYTES = 96
 
@@ -33,7 +32,11 @@ class Gpus(object):
         # type: () -> list
         """``[{"name", "mem", "uuid"}]``, in the order of their index."""
         return [
-            {"name": self._text(handle, "nvmlDeviceGetName"), "mem": self._memory(handle)[0], "uuid": self._uuid(handle)}
+            {
+                "name": self._text(handle, "nvmlDeviceGetName"),
+                "mem": self._memory(handle)[0],
+                "uuid": self._uuid(handle),
+            }
             for handle in self._handles()
         ]
 
@@ -43,9 +46,7 @@ class Gpus(object):
         found = []
         for index, handle in enumerate(self._handles()):
             if not wanted or str(index) in wanted or self._uuid(handle) in wanted:
-                found.append(
-                    {"index": index, "util": self._utilisation(handle), "mem_bytes": self._memory(handle)[1]}
-                )
+                found.append({"index": index, "util": self._utilisation(handle), "mem_bytes": self._memory(handle)[1]})
         return found
 
     def _handles(self):

@@ -43,5 +43,5 @@ def _guard(pipe, key):
         os.dup2(nowhere, fd)
     os.chdir("/")
     if os.read(pipe, 1) != DONE:
-        process.kill_marked(("%s=%s" % (command.KEY, key)).encode())
+        process.kill_marked([command.mark(key)])
     os._exit(0)

@@ -38,7 +38,8 @@ class Size(object):
         if len(nodes) < wanted:
             raise Failure(
                 "COMMAND",
-                "The job asks for %d nodes, and the batch system gave it %d: %s." % (wanted, len(nodes), ", ".join(nodes)),
+                "The job asks for %d nodes, and the batch system gave it %d: %s."
+                % (wanted, len(nodes), ", ".join(nodes)),
             )
         self.node_names = nodes[:wanted]
         self.nodes = wanted
@@ -158,7 +159,9 @@ def mpirun(size, argv, env):
 
     program = shutil.which("mpirun", path=env.get("PATH"))
     if not program:
-        raise Failure("COMMAND", "There is no mpirun on this node's path: load the MPI module in the site's set-up lines.")
+        raise Failure(
+            "COMMAND", "There is no mpirun on this node's path: load the MPI module in the site's set-up lines."
+        )
     version = subprocess.run(
         [program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env
     ).stdout

@@ -151,12 +151,13 @@ def _reap(pids, end):
             pass
 
 
-def kill_marked(mark):
-    # type: (bytes) -> int
-    """Kill every process of this user whose environment holds ``mark`` (``NAME=value``); how many there were.
+def kill_marked(marks):
+    # type: (list) -> int
+    """Kill every process of this user whose environment holds one of ``marks`` (``b"NAME=value"``); how many.
 
     For those whose parents are gone: nothing else tells to whom they belong.
     """
+    wanted = set(marks)
     seen = set()
     for _ in range(50):  # each round finds what was forked during the last one
         found = 0
@@ -165,7 +166,7 @@ def kill_marked(mark):
                 continue
             try:
                 with open("/proc/%s/environ" % name, "rb") as stream:
-                    if mark not in stream.read().split(b"\0"):
+                    if wanted.isdisjoint(stream.read().split(b"\0")):
                         continue
                 os.kill(int(name), signal.SIGKILL)
             except OSError:

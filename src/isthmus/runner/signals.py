@@ -31,6 +31,7 @@ class Signals(object):
 
     def forget(self, fd):
         # type: (int) -> None
+        """Undo `watch`."""
         self._poll.unregister(fd)
 
     def wait(self, seconds):
@@ -39,12 +40,22 @@ class Signals(object):
         ready = [fd for fd, _ in self._poll.poll(max(0, int(seconds * 1000 + 0.999)))]
         if self._read in ready:
             ready.remove(self._read)
-            try:
-                while len(os.read(self._read, 512)) == 512:
-                    pass
-            except OSError:
-                pass  # empty by now
+            self.drain()
         return ready
+
+    def drain(self):
+        # type: () -> None
+        """Empty the pipe that woke this process."""
+        try:
+            while len(os.read(self._read, 512)) == 512:
+                pass
+        except OSError:
+            pass  # empty by now
+
+    def fileno(self):
+        # type: () -> int
+        """Readable when a signal has come: for selectors."""
+        return self._read
 
     def take(self):
         # type: () -> list

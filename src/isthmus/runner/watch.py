@@ -64,7 +64,7 @@ class Watch(object):
         self._open_tails()
         while not self.ended():
             dues = [due for due in (time_end, look, heartbeat, self._grace_end) if due is not None]
-            self.attempt.signals.wait(min(dues) - time.monotonic())
+            self.attempt.wait(min(dues) - time.monotonic())
             if self.ended():
                 break
             now = time.monotonic()
@@ -77,8 +77,9 @@ class Watch(object):
                 time_end = None
                 self._end("time")
             if now >= look:
-                if look - self._started < LOOK_S:
+                if look - self._started < LOOK_S:  # the first look: what ends sooner needs none of this
                     self.reports.reserve()
+                    self._look()
                 look = now + LOOK_S
                 self._check_memory()
                 self.read_metrics()

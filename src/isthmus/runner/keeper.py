@@ -1,0 +1,620 @@
+"""The keeper: starts and watches this machine's attempts, and outlives whoever asked for them.
+
+    proxy ──unix socket──► keeper ──socket pair──► worker ──► the command
+                              └── news of reports ──► proxies that wait for them
+
+One for each work folder. Its workers are forked from its warm interpreter, so that an attempt costs no start of an
+interpreter. It keeps nothing on disk: a new keeper learns from the job folders what runs. If it is killed, the attempts go
+on; if a runner is killed, it ends what that left behind. It decides nothing, except
+which GPUs a job sees, and that no more start than there are processors for.
+
+Requests and answers are JSON lines (`isthmus.proxy.batch.process` speaks them):
+
+    {"do": "hello"}                  {"archive", "pid", "live"}
+    {"do": "start", "jobs": {key: [gpus, cpus]}}   {"refused": {key: message}}; the others wait or run
+    {"do": "state", "keys": […]}     {"states": {key: waiting, running, ended, gone}}
+    {"do": "kill", "keys": […]}      {}; their kill files are there already
+    {"do": "watch"}                  {}, then {"news": [keys]} whenever there are reports or ends
+    {"do": "retire"}                 {}; another version takes over, this one ends with its last attempt
+"""
+
+import errno
+import fcntl
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+
+from isthmus.runner import claim, command, gpu, process, program, worker
+from isthmus.runner import folder as files
+from isthmus.runner.attempt import node_facts
+from isthmus.runner.keeperfiles import LOCK, environment, socket_path
+from isthmus.runner.signals import Signals
+
+IDLE_EXIT_S = 600.0
+IDLE_WORKER_S = 60.0
+MOST_IDLE_WORKERS = 8
+FOREIGN_LOOK_S = 0.2  # between looks at attempts that no worker of this keeper runs
+
+
+class Worker(object):
+    """A forked worker and what it runs."""
+
+    def __init__(self, pid, link):
+        self.pid = pid
+        self.link = link
+        self.key = ""
+        self.since = time.monotonic()
+        self.reaped = False
+
+
+class Client(object):
+    """A connected proxy."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.unread = b""
+        self.watching = False
+
+
+class Live(object):
+    """An attempt that waits or runs."""
+
+    def __init__(self, gpus_wanted, cpus_wanted):
+        self.gpus_wanted = gpus_wanted
+        self.cpus_wanted = cpus_wanted
+        self.gpus = []
+        self.running = False
+        self.pid = 0  # of its own batch.sh, if no worker runs it
+        self.foreign = False  # no worker of this keeper runs it: its reports are looked at now and then
+        self.size = 0
+
+
+class Keeper(object):
+    """The loop and all that it knows."""
+
+    def __init__(self, workdir, lock, listener):
+        # type: (str, int, socket.socket) -> None
+        self.workdir = workdir
+        self.lock = lock
+        self.listener = listener
+        self.base = environment(os.environ)
+        self.signals = Signals()
+        self.selector = selectors.DefaultSelector()
+        self.clients = {}
+        self.workers = {}
+        self.idle = []
+        self.live = {}
+        self.waiting = []
+        self.news = set()
+        self.cpus = len(os.sched_getaffinity(0))
+        self.gpus = gpu.visible(os.environ) or [str(index) for index in range(count_gpus())]
+        self.retired = False
+        self.busy = time.monotonic()
+
+    # ---- the loop
+
+    def serve(self):
+        # type: () -> None
+        """Work until there has been nothing to do for a while, or another version has taken over."""
+        self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        self.selector.register(self.signals, selectors.EVENT_READ, self._signalled)
+        self._learn()
+        self._fork()
+        while not self._over():
+            for event, _ in self.selector.select(self._pause()):
+                event.data(event.fileobj)
+            self._look_at_foreign()
+            self._start_waiting()
+            self._tell_news()
+            self._trim()
+        self._stop_listening()
+
+    def _pause(self):
+        if any(live.foreign for live in self.live.values()):
+            return FOREIGN_LOOK_S
+        return 10.0
+
+    def _over(self):
+        if self.live or (self.clients and not self.retired):
+            self.busy = time.monotonic()
+        if self.retired:
+            return not self.live
+        if signal.SIGTERM in self.signals.take() or time.monotonic() - self.busy > IDLE_EXIT_S:
+            return True
+        # A work folder that was removed takes its keeper with it; what still runs in it is watched to its end.
+        return not self.live and not os.path.exists(os.path.join(self.workdir, LOCK))
+
+    def _signalled(self, _):
+        self.signals.drain()
+        self._reap()
+
+    def _tell_news(self):
+        if not self.news:
+            return
+        line = files.dump({"news": sorted(self.news)}) + b"\n"
+        self.news.clear()
+        for client in list(self.clients.values()):
+            if client.watching:
+                self._send(client, line)
+
+    # ---- clients
+
+    def _accept(self, listener):
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        self.clients[connection.fileno()] = Client(connection)
+        self.selector.register(connection, selectors.EVENT_READ, self._read)
+
+    def _read(self, connection):
+        client = self.clients[connection.fileno()]
+        try:
+            data = connection.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        lines = (client.unread + data).split(b"\n")
+        client.unread = lines.pop()
+        for line in lines:
+            try:
+                answer = self._answer(client, json.loads(line.decode("utf-8")))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                answer = {"error": "The keeper does not understand this: %s: %s" % (type(error).__name__, error)}
+            self._send(client, files.dump(answer) + b"\n")
+
+    def _send(self, client, line):
+        try:
+            client.connection.settimeout(0.5)
+            client.connection.sendall(line)
+            client.connection.setblocking(False)
+        except OSError:
+            self._drop(client)  # it asks again, and looks at the folders themselves
+
+    def _drop(self, client):
+        if self.clients.pop(client.connection.fileno(), None) is not None:
+            self.selector.unregister(client.connection)
+            client.connection.close()
+
+    def _answer(self, client, request):
+        what = request["do"]
+        if what == "hello":
+            return {"archive": program.archive(), "pid": os.getpid(), "live": len(self.live)}
+        if what == "watch":
+            client.watching = True
+            return {}
+        if what == "start":
+            refused = {}
+            for key, (gpus_wanted, cpus_wanted) in request["jobs"].items():
+                message = self._accept_attempt(key, gpus_wanted, cpus_wanted)
+                if message:
+                    refused[key] = message
+            self._start_waiting()
+            return {"refused": refused}
+        if what == "state":
+            return {"states": {key: self._state(key) for key in request["keys"]}}
+        if what == "kill":
+            for key in request["keys"]:
+                self._kill(key)
+            return {}
+        if what == "retire":
+            self._retire()
+            return {}
+        raise KeyError(what)
+
+    # ---- attempts
+
+    def _folder(self, key):
+        return files.Folder(os.path.join(self.workdir, files.JOBS, key))
+
+    def _accept_attempt(self, key, gpus_wanted, cpus_wanted):
+        """Take an attempt over; "" or why not. Again for one that it knows: nothing happens."""
+        if key in self.live:
+            return ""
+        if gpus_wanted > len(self.gpus):
+            return "It asks for %d GPUs; this machine has %d." % (gpus_wanted, len(self.gpus))
+        self.live[key] = Live(gpus_wanted, cpus_wanted)
+        self.waiting.append(key)
+        return ""
+
+    def _start_waiting(self):
+        """Start what waits, in order, as far as there are processors; jobs whose GPUs are in use wait aside."""
+        if not self.waiting:
+            return
+        free = self.cpus - sum(live.cpus_wanted for live in self.live.values() if live.running)
+        still = []
+        for place, key in enumerate(self.waiting):
+            live = self.live[key]
+            # One that is to be killed needs nothing: its runner only says how it ended.
+            if not self._folder(key).has(files.KILL):
+                if live.cpus_wanted > free and free < self.cpus:
+                    # The first that does not fit holds those behind it back, or it might wait for ever.
+                    still.extend(self.waiting[place:])
+                    break
+                gpus = self._free_gpus() if live.gpus_wanted else []
+                if live.gpus_wanted > len(gpus):
+                    still.append(key)
+                    continue
+                live.gpus = gpus[: live.gpus_wanted]
+            live.running = True
+            free -= live.cpus_wanted
+            if self._folder(key).has(files.BATCH):
+                self._start_script(key, live)
+            else:
+                self._start_worker(key, live)
+        self.waiting = still
+
+    def _free_gpus(self):
+        taken = {name for live in self.live.values() for name in live.gpus}
+        return [name for name in self.gpus if name not in taken]
+
+    def _visible(self, live):
+        return ",".join(live.gpus) if self.gpus else None
+
+    def _start_worker(self, key, live):
+        while True:
+            if not self.idle:
+                self._fork()
+            chosen = self.idle.pop()
+            try:
+                chosen.link.send(worker.start_message(key, self._visible(live)))
+            except OSError:
+                continue  # it died while it was idle: the next
+            chosen.key = key
+            return
+
+    def _start_script(self, key, live):
+        """Start an attempt that has set-up lines of its own: its batch.sh, which ends in the runner."""
+        import subprocess
+
+        folder = self._folder(key)
+        env = dict(self.base)
+        if self.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = self._visible(live)
+        with open(folder.at(files.BATCH_LOG), "ab") as log:
+            started = subprocess.Popen(
+                ["/bin/sh", folder.at(files.BATCH)],
+                cwd=folder.path,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        started.returncode = 0  # it is reaped with the others
+        live.pid = started.pid
+        live.foreign = True
+
+    def _state(self, key):
+        if key in self.live:
+            return "running" if self.live[key].running else "waiting"
+        folder = self._folder(key)
+        found = standing(folder)
+        if found == "none" and self._accepted_here(folder):
+            # Accepted by an earlier keeper that was killed before it could start it.
+            return "gone" if self._accept_attempt(key, *_wanted(folder)) else "waiting"
+        return found if found in ("running", "ended") else "gone"
+
+    def _accepted_here(self, folder):
+        """Whether an attempt was accepted since this machine started.
+
+        Before that, nobody knows whether it ran: its claim need not have reached the disk. So it is not started.
+        """
+        return folder.read_json(files.SPEC).get("boot") == process.boot_id()
+
+    def _kill(self, key):
+        live = self.live.get(key)
+        if live is None:
+            return
+        for one in self.workers.values():
+            if one.key == key:
+                try:
+                    one.link.send(worker.KILL)
+                except OSError:
+                    pass  # it is dying by itself
+                return
+        if live.pid:
+            os.kill(live.pid, signal.SIGTERM)
+        # One that waits is started by the loop: its runner finds the kill file and says how it ended.
+
+    def _ended(self, key):
+        """An attempt is over, or its runner is, or it found that another runner has it."""
+        if self.live.pop(key, None) is None:
+            return
+        self.news.add(key)
+        found = standing(self._folder(key))
+        if found == "running":
+            self._adopt(key)
+        elif found == "gone":
+            self._clear_up([key])
+
+    def _adopt(self, key):
+        """Watch an attempt that runs, but in no worker of this keeper."""
+        folder = self._folder(key)
+        live = self.live[key] = Live(0, _wanted(folder)[1])
+        live.running = live.foreign = True
+        live.gpus = _gpus_of(folder)
+        live.size = folder.size(files.REPORTS)
+
+    def _clear_up(self, keys):
+        """End what killed runners left running."""
+        known = set(self.workers) | {live.pid for live in self.live.values()}
+        for pid in process.children(os.getpid()):
+            if pid not in known:
+                process.signal_group(pid, signal.SIGKILL)
+        process.kill_marked([command.mark(key) for key in keys])
+
+    # ---- workers
+
+    def _fork(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                self._become_worker(ours, theirs)
+                code = 0
+            except BaseException:  # noqa: BLE001  (whatever it is, this process must not go on as a keeper)
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        theirs.close()
+        ours.setblocking(False)
+        made = Worker(pid, ours)
+        self.workers[pid] = made
+        self.idle.append(made)
+        self.selector.register(ours, selectors.EVENT_READ, lambda link: self._heard(made))
+
+    def _become_worker(self, ours, theirs):
+        # Each socket held here would keep its other end from seeing the keeper's death; the lock likewise.
+        os.setpgid(0, 0)
+        ours.close()
+        self.selector.close()
+        self.listener.close()
+        os.close(self.lock)
+        for client in self.clients.values():
+            client.connection.close()
+        for other in self.workers.values():
+            other.link.close()
+        worker.serve(theirs, self.workdir, self.base)
+
+    def _heard(self, one):
+        while True:
+            try:
+                message = one.link.recv(worker.MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:
+                self._lost(one)
+                return
+            key = message[1:].decode("utf-8")
+            if message[:1] == worker.NEWS:
+                self.news.add(key)
+                continue
+            one.key = ""
+            one.since = time.monotonic()
+            self.idle.append(one)
+            if message[:1] == worker.DONE:
+                self.live.pop(key, None)  # its final report was news already
+            else:
+                self._ended(key)
+
+    def _lost(self, one):
+        """A worker's socket was closed: it has died, or it is about to."""
+        if self.workers.pop(one.pid, None) is None:
+            return
+        self.selector.unregister(one.link)
+        one.link.close()
+        if one in self.idle:
+            self.idle.remove(one)
+        if not one.reaped:
+            os.kill(one.pid, signal.SIGKILL)
+            os.waitpid(one.pid, 0)
+        if one.key:
+            self._ended(one.key)
+
+    def _reap(self):
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self.workers:
+                one = self.workers[pid]
+                one.reaped = True
+                self._heard(one)  # what it said last
+                self._lost(one)
+            for key in [key for key, live in self.live.items() if live.pid == pid]:
+                self._ended(key)
+
+    def _trim(self):
+        """Keep one worker ready, and few idle ones for long."""
+        if not self.idle and not self.waiting and not self.retired:
+            self._fork()
+        now = time.monotonic()
+        while len(self.idle) > 1 and (
+            len(self.idle) > MOST_IDLE_WORKERS or now - self.idle[0].since > IDLE_WORKER_S or self.retired
+        ):
+            one = self.idle.pop(0)
+            self.selector.unregister(one.link)
+            del self.workers[one.pid]
+            one.link.close()  # it ends, and is reaped
+
+    # ---- what an earlier keeper left
+
+    def _learn(self):
+        """Take over the attempts that an earlier keeper accepted or that still run."""
+        lost = []
+        try:
+            keys = os.listdir(os.path.join(self.workdir, files.JOBS))
+        except FileNotFoundError:
+            return
+        for key in sorted(keys):
+            folder = self._folder(key)
+            found = standing(folder)
+            if found == "running":
+                self._adopt(key)
+            elif found == "none" and self._accepted_here(folder):
+                self._accept_attempt(key, *_wanted(folder))
+            elif found == "gone":
+                lost.append(key)
+        if lost:
+            self._clear_up(lost)
+
+    def _look_at_foreign(self):
+        for key, live in list(self.live.items()):
+            if not live.foreign:
+                continue
+            size = self._folder(key).size(files.REPORTS)
+            if size != live.size:
+                live.size = size
+                self.news.add(key)
+            if not live.pid and standing(self._folder(key)) != "running":
+                self._ended(key)
+
+    # ---- the end
+
+    def _retire(self):
+        """Let another version take over: what runs here is watched here until it ends."""
+        self._stop_listening()
+        self.retired = True
+        for key in self.waiting:
+            del self.live[key]  # the new keeper finds it unclaimed, and starts it
+        self.waiting = []
+
+    def _stop_listening(self):
+        if self.retired:
+            return
+        self.selector.unregister(self.listener)
+        self.listener.close()
+        path = socket_path(self.workdir)
+        if os.path.lexists(path):
+            os.unlink(path)
+        # Last: whoever holds the lock owns the socket's name.
+        os.close(self.lock)
+        self.lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def standing(folder):
+    # type: (files.Folder) -> str
+    """``none`` (no runner has claimed it), ``fenced``, ``running``, ``ended`` (with its final report) or ``gone``.
+
+    The final report comes first: the worker that wrote it lives on for other attempts.
+    """
+    runner = claim.runner_state(folder)
+    if runner in ("none", "fenced"):
+        return runner
+    if has_finished(folder):
+        return "ended"
+    return "running" if runner in ("alive", "elsewhere") else "gone"
+
+
+def count_gpus():
+    # type: () -> int
+    """How many GPUs this machine has: asked in a process of its own, since the library does not outlive a fork."""
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writes, b"%d" % gpu.shared().count())
+        os._exit(0)
+    os.close(writes)
+    with open(reads, "rb") as pipe:
+        told = pipe.read()
+    os.waitpid(pid, 0)
+    return int(told or 0)
+
+
+def _wanted(folder):
+    """The GPUs and the processors that an attempt asks for."""
+    spec = folder.read_json(files.SPEC)
+    return int(spec.get("gpus") or 0), int(spec.get("cpus") or 1)
+
+
+def has_finished(folder):
+    # type: (files.Folder) -> bool
+    """Whether an attempt's final report is there, whole."""
+    try:
+        with open(folder.at(files.REPORTS), "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - (1 << 20)))
+            lines = stream.read().split(b"\n")
+    except OSError:
+        return False
+    return len(lines) > 1 and lines[-1] == b"" and lines[-2].startswith(b'{"kind":"finished"')
+
+
+def _gpus_of(folder):
+    """The GPUs that a running attempt was given, from its first report."""
+    try:
+        first = json.loads(folder.read(files.REPORTS).split(b"\n", 1)[0].decode("utf-8"))
+    except ValueError:
+        return []
+    return [str(name) for name in first.get("gpus") or []]
+
+
+def main(arguments):
+    # type: (list) -> int
+    """The program ``keeper --workdir W``. It returns once a keeper serves that folder: this one, or one before it."""
+    workdir = os.path.abspath(arguments[arguments.index("--workdir") + 1])
+    reads, writes = os.pipe()
+    if os.fork():
+        os.close(writes)
+        return 0 if os.read(reads, 1) == b"." else 1
+    os.close(reads)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    code = 1
+    try:
+        code = _keep(workdir, writes)
+    except BaseException:  # noqa: BLE001  (the last thing that this process does is to say why)
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)
+    return code
+
+
+def _keep(workdir, ready):
+    lock = os.open(os.path.join(workdir, LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        os.write(ready, b".")
+        return 0
+    path = socket_path(workdir)
+    if os.path.lexists(path):
+        os.unlink(path)  # of a keeper that was killed: the lock is ours
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    usual = os.umask(0o077)
+    listener.bind(path)
+    os.umask(usual)
+    listener.listen(64)
+    listener.setblocking(False)
+    process.adopt_orphans()
+    node_facts()
+    gc.collect()
+    gc.disable()  # it makes no cycles, and a collection would unshare the pages of its workers
+    getattr(gc, "freeze", gc.collect)()  # since Python 3.7
+    keeper = Keeper(workdir, lock, listener)
+    os.write(ready, b".")
+    os.close(ready)
+    keeper.serve()
+    return 0
