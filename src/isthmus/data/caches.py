@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from isthmus.data.digests import hex_of, name_of
+from isthmus.data.digests import name_of
 from isthmus.data.garbage import victims
 from isthmus.data.replication import give_up, spare
 from isthmus.data.requirements import Content
@@ -127,18 +127,13 @@ class Caches:
         async with self._sweeps[where]:
             began = self._clock.monotonic()
             cache = await place.site.cache(everything=True)
-            in_use = {use.partition(":")[2] for use in await self._db.read(replicas.needed)}
-            # Who let go since we began may have made its attempt live after that look at the database.
-            recent = [key for key, at in self._unpinned.items() if at >= began]
-            in_use |= {key[2].partition(".")[0] for key in [*self._pins, *recent] if key[:2] == where}
             names = [name for name in cache.entries if _is_content(name)]
-            sole = {hex_of(name) for name in names} - {
-                hex_of(digest) for digest in await self._spared(self._db.read, spare, names, place)
-            }
+            spared = await self._spared(self._db.read, spare, names, place)
+            in_use = {use.partition(":")[2] for use in await self._db.read(replicas.needed)}
             going = victims(
                 cache.entries,
-                in_use=in_use,
-                sole=sole,
+                in_use=in_use | self._held(where, began),
+                sole={name for name in names if name_of(name) not in spared},
                 now=self._clock.now().timestamp(),
                 unused_since=unused_since,
                 bound=int(place.spec.cache) if bound is None else bound,
@@ -148,13 +143,10 @@ class Caches:
             gone = [one.name for one in going]
             if gone and not dry_run:
                 for name in gone:
-                    self._known.pop((*where, name), None)
-                allowed = await self._spared(
-                    self._db.write, give_up, [name for name in gone if _is_content(name)], place
-                )
+                    self._known.pop((*where, name), None)  # who wants it from now on asks, and waits for our lock
+                content = [name for name in gone if _is_content(name)]
+                allowed = await self._spared(self._db.write, give_up, content, place)
                 gone = [name for name in gone if not _is_content(name) or name_of(name) in allowed]
-                # Nothing runs between this look at the pins and the removal but who waits for our lock.
-                gone = [name for name in gone if (*where, name) not in self._pins]
                 await place.site.cache(remove=gone)
             self._unpinned = {key: at for key, at in self._unpinned.items() if at >= began or key[:2] != where}
         sizes = {one.name: one.size for one in going}
@@ -163,6 +155,11 @@ class Caches:
             size=sum(sizes[name] for name in gone),
             digests=tuple(name_of(name) if _is_content(name) else name for name in gone),
         )
+
+    def _held(self, where: tuple[int, int], began: float) -> set[str]:
+        """What is pinned there, or was since ``began``: its attempt may be younger than a look at the database."""
+        recent = [key for key, at in self._unpinned.items() if at >= began]
+        return {key[2].partition(".")[0] for key in [*self._pins, *recent] if key[:2] == where}
 
     async def _spared(self, look: Any, which: Any, names: list[str], place: Place) -> set[str]:
         digests = [name_of(name) for name in names]
