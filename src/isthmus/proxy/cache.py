@@ -15,8 +15,7 @@ NAME = re.compile(r"^[0-9A-Za-z][0-9A-Za-z._-]{0,199}$")
 UNFINISHED = (".part", ".making", ".tmp", ".new")
 
 
-def answer(workdir, request):
-    # type: (object, dict) -> dict
+def answer(workdir, request: dict) -> dict:
     """The verb ``cache``: ``remove`` first, then ``have`` (these count as used now) or ``list``."""
     place = os.path.join(workdir.path, files.CACHE)
     for name in request.get("remove") or []:

@@ -11,8 +11,7 @@ from isthmus.runner import claim
 from isthmus.runner import folder as files
 
 
-def clean(workdir, keys, checkpoints):
-    # type: (object, list, list) -> dict
+def clean(workdir, keys: list, checkpoints: list) -> dict:
     """Remove the folders of ended attempts and the checkpoints of jobs; silent if gone.
 
     Raises ProxyError ``conflict`` for an attempt that still runs on this machine; the others are removed all the same.
@@ -32,8 +31,7 @@ def clean(workdir, keys, checkpoints):
     return {}
 
 
-def remove_tree(path, tmp):
-    # type: (str, str) -> None
+def remove_tree(path: str, tmp: str) -> None:
     """Remove what lies at a path at once, then its content; silent if gone. Raises ProxyError."""
     if not os.path.lexists(path):
         return

@@ -9,8 +9,7 @@ import zipfile
 from isthmus.runner import program
 
 
-def leave_compiled():
-    # type: () -> None
+def leave_compiled() -> None:
     """Compile this archive for this Python unless that was done. Trouble is no matter: the archive runs without."""
     archive = program.archive()
     if not archive.endswith(".pyz"):

@@ -8,14 +8,13 @@ from isthmus.runner import claim
 from isthmus.runner import folder as files
 
 
-def kill(workdir, system, keys, fence):
-    # type: (object, object, dict, bool) -> dict
+def kill(workdir, system, keys: dict, fence: bool) -> dict:
     """Order the end of attempts: ``{key: {} or {"error"}}``. Silent if gone.
 
     ``fence``: one that no runner has claimed yet never starts, even if its submission is still on its way.
     """
-    results = {}
-    wanted = {}
+    results: dict = {}
+    wanted: dict = {}
     for key, said in keys.items():
         try:
             folder = workdir.job(key)
@@ -31,8 +30,8 @@ def kill(workdir, system, keys, fence):
             results[key] = {"error": error.as_json()}
         except OSError as error:
             results[key] = {"error": from_os(error, "Ordering the end of %s" % key).as_json()}
-    for key, error in system.kill(wanted).items():
-        results[key] = {"error": error.as_json()}
+    for key, failure in system.kill(wanted).items():
+        results[key] = {"error": failure.as_json()}
     return results
 
 
@@ -47,10 +46,9 @@ def _ask(folder, grace_s):
         folder.write(files.KILL, data)
 
 
-def locate(system, keys):
-    # type: (object, dict) -> dict
+def locate(system, keys: dict) -> dict:
     """On which nodes attempts run: ``{key: {"nodes"} or {"error"}}``."""
-    results = {}
+    results: dict = {}
     for key, said in keys.items():
         try:
             results[key] = {"nodes": list(system.locate(key, said.get("native_id") or ""))}

@@ -12,16 +12,14 @@ class ProxyError(Exception):
     ``batch-missing`` (its commands are not on the path), ``fenced``, ``io``, ``internal``.
     """
 
-    def __init__(self, code, message, hint="", transient=False):
-        # type: (str, str, str, bool) -> None
+    def __init__(self, code: str, message: str, hint: str = "", transient: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.hint = hint
         self.transient = transient
 
-    def as_json(self):
-        # type: () -> dict
+    def as_json(self) -> dict:
         return {
             "code": self.code,
             "message": self.message,

@@ -12,8 +12,7 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_ENTRIES = 100 * 1000
 
 
-def logs(workdir, key, offset, limit, name):
-    # type: (object, str, int, int, str) -> dict
+def logs(workdir, key: str, offset: int, limit: int, name: str) -> dict:
     """A piece of an attempt's log. A negative offset counts from the end; a log that is not there is empty."""
     if name not in LOGS:
         raise ProxyError("bad-request", "There is no log %r; there is: %s." % (name, ", ".join(LOGS)))
@@ -29,10 +28,9 @@ def logs(workdir, key, offset, limit, name):
     return {"offset": begin, "data": base64.b64encode(data).decode("ascii"), "size": size}
 
 
-def stat(workdir, paths):
-    # type: (object, list) -> dict
+def stat(workdir, paths: list) -> dict:
     """``{path: {"size", "kind"} or null}``. Entries of the cache are their digest, so it is told too."""
-    found = {}
+    found: dict = {}
     for path in paths:
         absolute = workdir.inside(path)
         try:
@@ -49,15 +47,14 @@ def stat(workdir, paths):
     return found
 
 
-def entries(workdir, path, depth):
-    # type: (object, str, int) -> list
+def entries(workdir, path: str, depth: int) -> list:
     """What lies in a folder, down to ``depth`` levels, sorted by path. Links are not followed."""
     top = workdir.inside(path)
     if os.path.islink(top):
         top = workdir.inside(os.path.realpath(top))
     if not os.path.isdir(top):
         raise ProxyError("not-found", "There is no folder %s at the site." % top)
-    found = []
+    found: list = []
     waiting = [("", 1)]
     while waiting:
         below, level = waiting.pop()
@@ -75,8 +72,7 @@ def entries(workdir, path, depth):
     return found
 
 
-def kind(status):
-    # type: (os.stat_result) -> str
+def kind(status) -> str:
     """file, folder, link or other."""
     for test, name in ((modes.S_ISREG, "file"), (modes.S_ISDIR, "folder"), (modes.S_ISLNK, "link")):
         if test(status.st_mode):

@@ -17,8 +17,7 @@ ENGINES = (
 )
 
 
-def inventory(system, workdir, user, options):
-    # type: (object, object, str, dict) -> dict
+def inventory(system, workdir, user: str, options: dict) -> dict:
     """An Inventory (isthmus/domain/sites.py): this machine's facts, and on top of them what the batch system says."""
     found = {
         "host": platform.node(),
@@ -34,8 +33,7 @@ def inventory(system, workdir, user, options):
     return found
 
 
-def queue():
-    # type: () -> dict
+def queue() -> dict:
     """This machine as a site of its own: one queue with one node."""
     gpus, notes = _gpus()
     node = {"name": platform.node(), "count": 1, "cpus": cpus(), "mem": memory(), "gpus": gpus, "features": []}
@@ -48,8 +46,7 @@ def queue():
     }
 
 
-def cpus():
-    # type: () -> int
+def cpus() -> int:
     """CPUs that this user's processes may use: those they may run on, less where a cgroup gives less time."""
     count = len(os.sched_getaffinity(0))
     quota = _read("/sys/fs/cgroup/cpu.max").split()
@@ -58,8 +55,7 @@ def cpus():
     return count
 
 
-def memory():
-    # type: () -> int
+def memory() -> int:
     """Bytes of memory: the machine's, less where a cgroup allows less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
@@ -69,8 +65,7 @@ def memory():
     return total
 
 
-def engines():
-    # type: () -> dict
+def engines() -> dict:
     """``{engine: version}`` of the container engines on the path that answer."""
     found = {}
     env = dict(os.environ)
@@ -100,7 +95,7 @@ def _gpus():
     visible = gpu.visible(os.environ)
     if visible:
         described = [item for index, item in enumerate(described) if str(index) in visible or item["uuid"] in visible]
-    kinds = {}
+    kinds: dict = {}
     for item in described:
         kind = kinds.setdefault(item["name"], {"type": type_name(item["name"]), "count": 0, "mem": item["mem"]})
         kind["count"] += 1
@@ -110,8 +105,7 @@ def _gpus():
     return list(kinds.values()), []
 
 
-def type_name(name):
-    # type: (str) -> str
+def type_name(name: str) -> str:
     """A GPU's product name as people write its type: ``NVIDIA A100-SXM4-80GB`` is a100, ``Tesla V100-…`` v100."""
     words = re.split(r"[^A-Za-z0-9]+", name)
     for word in words:

@@ -13,8 +13,7 @@ USAGE = """usage: python3 isthmus.pyz PROGRAM …
 """
 
 
-def main(arguments):
-    # type: (list) -> int
+def main(arguments: list) -> int:
     """Run a program of the archive; its exit code."""
     name, rest = (arguments or [""])[0], arguments[1:]
     if name == "run" and rest:

@@ -9,8 +9,7 @@ MOST_OF_ONE = 256 * 1024  # bytes of reports of one attempt in one reply
 MOST_OF_ALL = 8 * 1024 * 1024
 
 
-def reports_from(folder, offset, limit=MOST_OF_ONE):
-    # type: (files.Folder, int, int) -> tuple
+def reports_from(folder: files.Folder, offset: int, limit: int = MOST_OF_ONE) -> tuple:
     """``(whole lines from offset on, size of the file)``; more than ``limit`` bytes only if one line is longer."""
     try:
         fd = os.open(folder.at(files.REPORTS), os.O_RDONLY | os.O_CLOEXEC)
@@ -28,14 +27,12 @@ def reports_from(folder, offset, limit=MOST_OF_ONE):
         os.close(fd)
 
 
-def claimed(folder):
-    # type: (files.Folder) -> bool
+def claimed(folder: files.Folder) -> bool:
     """Whether a runner has the attempt (and not a fence)."""
     return folder.has(files.CLAIM) and not claim.fenced(folder)
 
 
-def seen(folder, offset, reports):
-    # type: (files.Folder, int, bytes) -> dict
+def seen(folder: files.Folder, offset: int, reports: bytes) -> dict:
     """A ``Seen`` that says nothing of the batch system yet."""
     return {
         "native_state": "",

@@ -27,21 +27,19 @@ class Scheduled(object):
 
     durable = True
 
-    def __init__(self, module, workdir, options):
-        # type: (object, workdir.Workdir, dict) -> None
+    def __init__(self, module, workdir, options: dict) -> None:
         self.module = module
         self.workdir = workdir
         self.options = options
         self.poll_s = float(options.get("poll") or POLL_S)
-        self._known = {}  # native id -> Native, or None: gone. What was said when it was last asked
+        self._known: dict = {}  # native id -> Native, or None: gone. What was said when it was last asked
         self._asked = 0.0
         self._others = 0
         self._error = ""
 
     # ---- submission
 
-    def start(self, items):
-        # type: (dict) -> dict
+    def start(self, items: dict) -> dict:
         """Submit attempts: ``{key: native id or ProxyError}``."""
         parallel = min(len(items), int(getattr(self.module, "PARALLEL", 1)))
         if parallel <= 1:
@@ -99,8 +97,7 @@ class Scheduled(object):
 
     # ---- news
 
-    def poll(self, attempts, wait_s, query, requests):
-        # type: (dict, float, bool, server.Requests) -> dict
+    def poll(self, attempts: dict, wait_s: float, query: bool, requests) -> dict:
         """News of attempts, as soon as there are any, after ``wait_s`` at the latest, or when a request waits."""
         end = time.monotonic() + wait_s
         asked = False
@@ -190,8 +187,7 @@ class Scheduled(object):
 
     # ---- the rest
 
-    def kill(self, native_ids):
-        # type: (dict) -> dict
+    def kill(self, native_ids: dict) -> dict:
         """End jobs: the errors by key. Those that were never submitted are ended by their fence."""
         wanted = {key: native_id for key, native_id in native_ids.items() if native_id}
         try:
@@ -201,8 +197,7 @@ class Scheduled(object):
             return {key: error for key in wanted}
         return {}
 
-    def locate(self, key, native_id):
-        # type: (str, str) -> list
+    def locate(self, key: str, native_id: str) -> list:
         """The nodes that an attempt runs on."""
         if not native_id:
             return []
@@ -211,11 +206,9 @@ class Scheduled(object):
         native = self.module.query([native_id], self.options).jobs.get(native_id)
         return native.nodes if native is not None else []
 
-    def inventory(self, options):
-        # type: (dict) -> dict
+    def inventory(self, options: dict) -> dict:
         """What the batch system offers, and what its nodes have."""
         return self.module.probe(dict(options, workdir=self.workdir.path))
 
-    def close(self):
-        # type: () -> None
+    def close(self) -> None:
         """Nothing is kept open."""

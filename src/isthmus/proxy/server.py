@@ -8,28 +8,29 @@ import sys
 from isthmus.proxy.errors import ProxyError
 from isthmus.proxy.workdir import Workdir, from_os
 
+MYPY = False
+if MYPY:  # for the type checker alone: its import would cost a runner more than most of ours
+    from typing import Any
+
 READ_BYTES = 1 << 18
 
 
 class Requests(object):
     """Lines of stdin, as they come. What has no end of line when stdin ends was cut, and is no request."""
 
-    def __init__(self, fd):
-        # type: (int) -> None
+    def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._lines = []
-        self._rest = []
+        self._lines: list = []
+        self._rest: list = []
         self.ended = False
 
-    def next(self):
-        # type: () -> bytes
+    def next(self) -> bytes:
         """The next line; b"" at the end."""
         while not self._lines and not self.ended:
             self._read()
         return self._lines.pop(0) if self._lines else b""
 
-    def waiting(self):
-        # type: () -> bool
+    def waiting(self) -> bool:
         """Whether another request, or the end, is there already."""
         while not self._lines and not self.ended and select.select([self.fd], [], [], 0)[0]:
             self._read()
@@ -51,16 +52,15 @@ class Requests(object):
 class Server(object):
     """Answers requests until stdin ends."""
 
-    def __init__(self, requests, out, token, workdir, batch):
-        # type: (Requests, int, str, Workdir, str) -> None
+    def __init__(self, requests, out: int, token: str, workdir, batch: str) -> None:
         self.requests = requests
         self.out = out
         self.token = token.encode("ascii")
         self.workdir = workdir
         self.batch = batch
-        self.options = {}
-        self.broken = None  # why nothing can be done here
-        self._system = None
+        self.options: dict = {}
+        self.broken: Any = None  # why nothing can be done here
+        self._system: Any = None
 
     @property
     def system(self):
@@ -71,8 +71,7 @@ class Server(object):
             self._system = open_system(self.batch, self.workdir, self.options)
         return self._system
 
-    def serve(self):
-        # type: () -> None
+    def serve(self) -> None:
         """Answer every request, in order."""
         while True:
             line = self.requests.next()
@@ -81,16 +80,14 @@ class Server(object):
             if line.strip():
                 self.send(self.answer(line))
 
-    def send(self, reply):
-        # type: (dict) -> None
+    def send(self, reply: dict) -> None:
         text = json.dumps(reply, separators=(",", ":")).encode("utf-8")
         # The first end of line closes whatever noise stands before it.
         data = memoryview(b"\n" + self.token + text + self.token + b"\n")
         while data:
             data = data[os.write(self.out, data) :]
 
-    def answer(self, line):
-        # type: (bytes) -> dict
+    def answer(self, line: bytes) -> dict:
         """The reply to one request."""
         number = None
         try:
@@ -221,8 +218,7 @@ def _where(error):
     return "%s:%d" % (os.path.basename(trace.tb_frame.f_code.co_filename), trace.tb_lineno)
 
 
-def options_of(arguments):
-    # type: (list) -> dict
+def options_of(arguments: list) -> dict:
     """``--name value`` pairs, and flags without one, of a program's arguments."""
     found = {}
     words = list(arguments)
@@ -232,8 +228,7 @@ def options_of(arguments):
     return found
 
 
-def private_stdout():
-    # type: () -> int
+def private_stdout() -> int:
     """stdout for us alone: what anything else prints goes to stderr, and spoils no reply."""
     out = os.dup(1)
     os.set_inheritable(out, False)
@@ -241,8 +236,7 @@ def private_stdout():
     return out
 
 
-def main(arguments):
-    # type: (list) -> int
+def main(arguments: list) -> int:
     """The program ``proxy --token T --workdir W [--batch NAME]``; returns when stdin ends."""
     given = options_of(arguments)
     token = given.get("--token", "")

@@ -11,8 +11,7 @@ from isthmus.runner import folder as files
 class Item(object):
     """One attempt to be handed over, its folder written."""
 
-    def __init__(self, folder, job, argv):
-        # type: (files.Folder, dict, list) -> None
+    def __init__(self, folder: files.Folder, job: dict, argv: list) -> None:
         self.folder = folder
         self.job = job
         self.argv = argv

@@ -17,8 +17,7 @@ PIECE = 1 << 20
 PART = ".part"
 
 
-def main(name, arguments):
-    # type: (str, list) -> int
+def main(name: str, arguments: list) -> int:
     """The program ``put`` or ``get``; 0 only if all was done."""
     given = options_of(arguments)
     out = private_stdout()
@@ -52,8 +51,7 @@ def _say(out, token, value):
 # ---- put
 
 
-def put(given, path, offset, out, token):
-    # type: (dict, str, int, int, bytes) -> int
+def put(given: dict, path: str, offset: int, out: int, token: bytes) -> int:
     """Take the bytes from ``offset`` on into ``<path>.part``; with the last one verify and rename it."""
     size = int(given["--size"])
     digest = given.get("--digest") or ""
@@ -147,8 +145,7 @@ def _unpack(part, path):
 # ---- get
 
 
-def get(workdir, path, offset, out, token):
-    # type: (Workdir, str, int, int, bytes) -> int
+def get(workdir, path: str, offset: int, out: int, token: bytes) -> int:
     """Say what is there, then give its bytes from ``offset`` on: of a folder, its canonical stream."""
     real = os.path.realpath(path)
     if real != path:

@@ -14,12 +14,10 @@ PRIVATE = 0o700
 class Workdir(object):
     """A work folder by its absolute path."""
 
-    def __init__(self, path):
-        # type: (str) -> None
+    def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
 
-    def make(self):
-        # type: () -> None
+    def make(self) -> None:
         """Make the folder and those in it that are always there. Raises ProxyError."""
         try:
             for name in ("", files.JOBS, files.CACHE, files.CHECKPOINTS, files.TMP):
@@ -28,15 +26,13 @@ class Workdir(object):
         except OSError as error:
             raise from_os(error, "Making the work folder %s" % self.path)
 
-    def job(self, key):
-        # type: (str) -> files.Folder
+    def job(self, key: str) -> files.Folder:
         """The folder of an attempt, which may not exist. Raises ProxyError for what is no key."""
         if not isinstance(key, str) or not KEY.match(key):
             raise ProxyError("bad-request", "%r is not the key of an attempt." % (key,))
         return files.Folder(os.path.join(self.path, files.JOBS, key))
 
-    def inside(self, path):
-        # type: (str) -> str
+    def inside(self, path: str) -> str:
         """A path, relative to the work folder or absolute, as an absolute one.
 
         Raises ProxyError ``outside-workdir`` if it leads out of the work folder, by ``..`` or by a link on the way.
@@ -53,15 +49,13 @@ class Workdir(object):
             raise ProxyError("outside-workdir", "%s is outside of the work folder %s." % (path, self.path))
         return absolute
 
-    def free_bytes(self):
-        # type: () -> int
+    def free_bytes(self) -> int:
         """What this user can still write there."""
         room = os.statvfs(self.path)
         return room.f_bavail * room.f_frsize
 
 
-def from_os(error, doing):
-    # type: (OSError, str) -> ProxyError
+def from_os(error, doing: str):
     """An OSError as what the control plane reads."""
     what = "%s failed: %s%s." % (doing, error.strerror or error, " (%s)" % error.filename if error.filename else "")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

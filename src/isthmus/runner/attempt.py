@@ -17,6 +17,10 @@ from isthmus.runner.errors import Failure, disk_full, from_os
 from isthmus.runner.measure import MemoryGroup, Usage
 from isthmus.runner.watch import Watch
 
+MYPY = False
+if MYPY:  # for the type checker alone: its import would cost a runner more than most of ours
+    from typing import Any
+
 REFUSED = 75  # EX_TEMPFAIL: exit code of a runner that found the attempt claimed
 FLUSH_S = 5.0  # for what is not yet pushed at the end
 REACH_S = 1.0  # how long the first report waits to know whether the node reaches the API
@@ -24,11 +28,10 @@ RETRY_S = 1.0
 LAST_REPORT_S = 300.0  # how long the final report is tried on a full disk
 ENGINES = ("apptainer", "singularity", "podman", "docker", "ch-run")
 
-_node = {}
+_node: dict = {}
 
 
-def node_facts():
-    # type: () -> dict
+def node_facts() -> dict:
     """What every first report says of this node; found out once in a process."""
     if not _node:
         _node["node"] = socket.gethostname()
@@ -45,25 +48,23 @@ class Attempt(object):
     report; ``poked`` when there is input where ``signals`` watches besides.
     """
 
-    def __init__(self, folder, native_id, signals, base, listeners=(), poked=None):
-        # type: (files.Folder, str, signals.Signals, dict, tuple, object) -> None
+    def __init__(self, folder: files.Folder, native_id: str, signals, base: dict, listeners=(), poked=None):
         self.folder = folder
         self.native_id = native_id
         self.signals = signals
         self.base = base
         self.poked = poked
-        self.job = {}
+        self.job: dict = {}
         self.reports = reports.Reports(folder)
         self.reports.listeners.extend(listeners)
-        self.push = None
-        self.usage = None
+        self.push: Any = None  # imported where there is an API only
+        self.usage: Any = None
         self.pid = 0
-        self.cleanup = []
+        self.cleanup: list = []
         self.reported = False
         self.began = time.monotonic()
 
-    def run(self):
-        # type: () -> int
+    def run(self) -> int:
         """The whole attempt; the exit code for the batch system. Whatever goes wrong, it ends with a report."""
         try:
             if not claim.take(self.folder, self.native_id):
@@ -86,8 +87,7 @@ class Attempt(object):
         self._finish(ended)
         return ended.code_for_batch()
 
-    def wait(self, seconds):
-        # type: (float) -> None
+    def wait(self, seconds: float) -> None:
         """Wait until something happens, ``seconds`` at most."""
         if self.signals.wait(seconds) and self.poked is not None:
             self.poked()
@@ -176,8 +176,7 @@ class Attempt(object):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def stdout_path(self):
-        # type: () -> str
+    def stdout_path(self) -> str:
         """Where the command's stdout goes."""
         name = self.job.get("stdout")
         return os.path.join(self.folder.at(files.WORK), name) if name else self.folder.at(files.LOG)
@@ -249,8 +248,7 @@ class Attempt(object):
             self.push.stop(FLUSH_S)
 
 
-def native_id(env, key):
-    # type: (dict, str) -> str
+def native_id(env: dict, key: str) -> str:
     """The batch system's own id of the job that this process runs in; the key where there is none."""
     for name in ("SLURM_JOB_ID", "JOB_ID", "PBS_JOBID", "LSB_JOBID"):
         if env.get(name):

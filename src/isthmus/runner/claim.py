@@ -13,8 +13,7 @@ from isthmus.runner import process
 FRESH_S = 5.0
 
 
-def take(folder, native_id):
-    # type: (files.Folder, str) -> bool
+def take(folder: files.Folder, native_id: str) -> bool:
     """Claim the attempt for this process. False: another runner has it, or it was fenced."""
     return folder.create(
         files.CLAIM,
@@ -31,8 +30,7 @@ def take(folder, native_id):
     )
 
 
-def fence(folder):
-    # type: (files.Folder) -> bool
+def fence(folder: files.Folder) -> bool:
     """Take the claim so that no runner ever can. False: a runner has it already."""
     if folder.create(files.CLAIM, files.dump({"fenced": True, "t": time.time()})):
         files.sync_folder(folder.path)
@@ -40,14 +38,12 @@ def fence(folder):
     return fenced(folder)
 
 
-def fenced(folder):
-    # type: (files.Folder) -> bool
+def fenced(folder: files.Folder) -> bool:
     """Whether the attempt was fenced before a runner could claim it."""
     return bool(folder.read_json(files.CLAIM).get("fenced"))
 
 
-def runner_state(folder):
-    # type: (files.Folder) -> str
+def runner_state(folder: files.Folder) -> str:
     """What is known here of the runner that holds the claim.
 
     ``"none"`` (nobody claimed it), ``"fenced"``, ``"alive"``, ``"dead"``, or ``"elsewhere"`` (on another machine).

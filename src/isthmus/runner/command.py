@@ -11,14 +11,12 @@ KEY = "ISTHMUS_KEY"  # in the environment of all that belongs to an attempt: by 
 GIVEN = "ISTHMUS_GIVEN"  # the names of variables that the job was given: ranks pass them into their containers
 
 
-def mark(key):
-    # type: (str) -> bytes
+def mark(key: str) -> bytes:
     """What stands in the environment of every process of an attempt."""
     return ("%s=%s" % (KEY, key)).encode("utf-8")
 
 
-def environment(job, secrets, folder, base):
-    # type: (dict, dict, files.Folder, dict) -> tuple
+def environment(job: dict, secrets: dict, folder: files.Folder, base: dict) -> tuple:
     """``(environment, names given)``: that of the node, what the job asks for, its secrets, and what we tell it."""
     env = {name: value for name, value in base.items() if not name.startswith("ISTHMUS_")}
     given = {str(name): str(value) for name, value in (job.get("env") or {}).items()}
@@ -37,8 +35,7 @@ def environment(job, secrets, folder, base):
     return env, sorted(given)
 
 
-def words(job, folder):
-    # type: (dict, files.Folder) -> list
+def words(job: dict, folder: files.Folder) -> list:
     """The argument vector of the user's own command. Raises Failure COMMAND if there is none."""
     if not job.get("script"):
         command = [str(word) for word in job.get("command") or []]
@@ -53,8 +50,7 @@ def words(job, folder):
     return ["/bin/sh", path]
 
 
-def contained(job, folder, argv, env, given, suffix=""):
-    # type: (dict, files.Folder, list, dict, list, str) -> containers.Wrapped
+def contained(job: dict, folder: files.Folder, argv: list, env: dict, given: list, suffix: str = ""):
     """The command inside its container, or as it is if it has none. Raises Failure.
 
     ``suffix`` tells containers of one attempt apart.
@@ -83,8 +79,7 @@ def contained(job, folder, argv, env, given, suffix=""):
         raise Failure("COMMAND" if error.command else "CONTAINER", str(error))
 
 
-def build(job, secrets, folder, base):
-    # type: (dict, dict, files.Folder, dict) -> containers.Wrapped
+def build(job: dict, secrets: dict, folder: files.Folder, base: dict):
     """What the runner starts: the command in its container, or the launcher that starts its ranks. Raises Failure."""
     env, given = environment(job, secrets, folder, base)
     argv = words(job, folder)
@@ -114,15 +109,13 @@ def _launched(how, job, folder, argv, env, nodes):
     return containers.Wrapped(launcher.mpirun(size, started, env), env, [])
 
 
-def shown(argv):
-    # type: (list) -> str
+def shown(argv: list) -> str:
     """A command for a person to read, of bounded length."""
     text = " ".join(shlex.quote(word) for word in argv)
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def search(argv, env, cwd):
-    # type: (list, dict, str) -> str
+def search(argv: list, env: dict, cwd: str) -> str:
     """The path of the program that argv[0] means, as execvp finds it. Raises Failure COMMAND saying what is wrong."""
     name = argv[0]
     if "/" in name:

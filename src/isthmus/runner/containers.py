@@ -26,8 +26,7 @@ MOUNT = "/mnt"
 class ContainerError(Exception):
     """The container can't be started as it was asked for. ``command``: the command in it is to blame."""
 
-    def __init__(self, message, command=False):
-        # type: (str, bool) -> None
+    def __init__(self, message: str, command: bool = False) -> None:
         super().__init__(message)
         self.command = command
 
@@ -35,8 +34,7 @@ class ContainerError(Exception):
 class Place(object):
     """Where a container's command runs, and what of the node it sees."""
 
-    def __init__(self, workdir, cwd, name, binds, gpu=False):
-        # type: (str, str, str, list, bool) -> None
+    def __init__(self, workdir: str, cwd: str, name: str, binds: list, gpu: bool = False) -> None:
         self.workdir = workdir
         self.cwd = cwd
         self.name = name
@@ -44,8 +42,7 @@ class Place(object):
         self.gpu = gpu
 
 
-def wrap(spec, argv, env, given, place):
-    # type: (dict, list, dict, list, Place) -> Wrapped
+def wrap(spec: dict, argv: list, env: dict, given: list, place):
     """Put ``argv`` into the container that ``spec`` (``job.json``'s ``container``) asks for.
 
     ``env`` is the whole environment, ``given`` the names in it that the job was given. Raises ContainerError.
@@ -66,8 +63,7 @@ def wrap(spec, argv, env, given, place):
     return _WRAP[engine](engine, _image(spec, place.workdir), options, list(argv), dict(env), given, place)
 
 
-def binary(engine):
-    # type: (str) -> str
+def binary(engine: str) -> str:
     """The path of an engine's program on this node, or ""."""
     for name in _PROGRAMS.get(engine, ()):
         path = shutil.which(name)
@@ -76,8 +72,7 @@ def binary(engine):
     return ""
 
 
-def explain(engine, code, tail):
-    # type: (str, int, bytes) -> tuple
+def explain(engine: str, code: int, tail: bytes):
     """``(reason, message)`` if this exit code and the end of the log say that the engine itself failed, else None."""
     if engine not in _FAILURES:
         return None

@@ -6,21 +6,18 @@ import errno
 class Failure(Exception):
     """The attempt ends here, before or after its command: ``reason`` and a sentence for the person."""
 
-    def __init__(self, reason, message):
-        # type: (str, str) -> None
+    def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
 
 
-def disk_full(error):
-    # type: (BaseException) -> bool
+def disk_full(error) -> bool:
     """Whether an error says that the disk, or the user's quota on it, is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def from_os(error, doing, reason):
-    # type: (OSError, str, str) -> Failure
+def from_os(error, doing: str, reason: str):
     """An OSError as a Failure: DISK_FULL if that is what it says, else ``reason``."""
     where = " (%s)" % error.filename if error.filename else ""
     said = "%s failed: %s%s." % (doing, error.strerror or error, where)

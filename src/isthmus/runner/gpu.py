@@ -16,8 +16,7 @@ class Gpus(object):
     def __bool__(self):
         return self._library is not None
 
-    def count(self):
-        # type: () -> int
+    def count(self) -> int:
         """How many GPUs this machine has."""
         if self._library is None:
             return 0
@@ -28,8 +27,7 @@ class Gpus(object):
             return 0
         return number.value
 
-    def describe(self):
-        # type: () -> list
+    def describe(self) -> list:
         """``[{"name", "mem", "uuid"}]``, in the order of their index."""
         return [
             {
@@ -40,8 +38,7 @@ class Gpus(object):
             for handle in self._handles()
         ]
 
-    def usage(self, wanted):
-        # type: (list) -> list
+    def usage(self, wanted: list) -> list:
         """``[{"index", "util" (percent), "mem_bytes"}]`` of the GPUs whose index or UUID is in ``wanted``; [] is all."""
         found = []
         for index, handle in enumerate(self._handles()):
@@ -88,19 +85,17 @@ class Gpus(object):
         return figures[0]
 
 
-_shared = []
+_shared: list = []
 
 
 def shared():
-    # type: () -> Gpus
     """The library, loaded once in a process."""
     if not _shared:
         _shared.append(Gpus())
     return _shared[0]
 
 
-def visible(environment):
-    # type: (dict) -> list
+def visible(environment) -> list:
     """The indices or UUIDs that CUDA_VISIBLE_DEVICES names; [] when it is not set: all."""
     words = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return [word.strip() for word in words if word.strip()]

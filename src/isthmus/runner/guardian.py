@@ -14,8 +14,7 @@ DONE = b"."
 class Guardian(object):
     """Watches this process through a pipe, from a process that is not its child."""
 
-    def __init__(self, key):
-        # type: (str) -> None
+    def __init__(self, key: str) -> None:
         reads, self._pipe = os.pipe()
         first = os.fork()
         if first == 0:
@@ -27,8 +26,7 @@ class Guardian(object):
         os.waitpid(first, 0)
         os.close(reads)
 
-    def dismiss(self):
-        # type: () -> None
+    def dismiss(self) -> None:
         """The runner has ended the command itself."""
         os.write(self._pipe, DONE)
         os.close(self._pipe)

@@ -9,8 +9,7 @@ from isthmus.runner.errors import Failure, from_os
 FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file until one of the two is written
 
 
-def place(folder, inputs):
-    # type: (files.Folder, list) -> list
+def place(folder: files.Folder, inputs: list) -> list:
     """Put every input at its path in the work folder; the absolute paths of the sources. Raises Failure."""
     sources = []
     work = folder.at(files.WORK)

@@ -78,20 +78,19 @@ class Live(object):
 class Keeper(object):
     """The loop and all that it knows."""
 
-    def __init__(self, workdir, lock, listener):
-        # type: (str, int, socket.socket) -> None
+    def __init__(self, workdir: str, lock: int, listener) -> None:
         self.workdir = workdir
         self.lock = lock
         self.listener = listener
         self.base = environment(os.environ)
         self.signals = Signals()
         self.selector = selectors.DefaultSelector()
-        self.clients = {}
-        self.workers = {}
-        self.idle = []
-        self.live = {}
-        self.waiting = []
-        self.news = set()
+        self.clients: dict = {}
+        self.workers: dict = {}
+        self.idle: list = []
+        self.live: dict = {}
+        self.waiting: list = []
+        self.news: set = set()
         self.cpus = len(os.sched_getaffinity(0))
         self.gpus = gpu.visible(os.environ) or [str(index) for index in range(count_gpus())]
         self.retired = False
@@ -99,8 +98,7 @@ class Keeper(object):
 
     # ---- the loop
 
-    def serve(self):
-        # type: () -> None
+    def serve(self) -> None:
         """Work until there has been nothing to do for a while, or another version has taken over."""
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         self.selector.register(self.signals, selectors.EVENT_READ, self._signalled)
@@ -511,8 +509,7 @@ class Keeper(object):
         self.lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def standing(folder):
-    # type: (files.Folder) -> str
+def standing(folder: files.Folder) -> str:
     """``none`` (no runner has claimed it), ``fenced``, ``running``, ``ended`` (with its final report) or ``gone``.
 
     The final report comes first: the worker that wrote it lives on for other attempts.
@@ -525,8 +522,7 @@ def standing(folder):
     return "running" if runner in ("alive", "elsewhere") else "gone"
 
 
-def count_gpus():
-    # type: () -> int
+def count_gpus() -> int:
     """How many GPUs this machine has: asked in a process of its own, since the library does not outlive a fork."""
     reads, writes = os.pipe()
     pid = os.fork()
@@ -546,8 +542,7 @@ def _wanted(folder):
     return int(spec.get("gpus") or 0), int(spec.get("cpus") or 1)
 
 
-def has_finished(folder):
-    # type: (files.Folder) -> bool
+def has_finished(folder: files.Folder) -> bool:
     """Whether an attempt's final report is there, whole."""
     try:
         with open(folder.at(files.REPORTS), "rb") as stream:
@@ -567,8 +562,7 @@ def _gpus_of(folder):
     return [str(name) for name in first.get("gpus") or []]
 
 
-def main(arguments):
-    # type: (list) -> int
+def main(arguments: list) -> int:
     """The program ``keeper --workdir W``. It returns once a keeper serves that folder: this one, or one before it."""
     workdir = os.path.abspath(arguments[arguments.index("--workdir") + 1])
     reads, writes = os.pipe()

@@ -20,16 +20,14 @@ _KEPT = re.compile(
 )
 
 
-def environment(env):
-    # type: (object) -> dict
+def environment(env) -> dict:
     """The part of an environment that jobs on this machine get."""
     kept = {name: value for name, value in env.items() if _KEPT.match(name)}
     kept.setdefault("PATH", os.defpath)
     return kept
 
 
-def socket_path(workdir):
-    # type: (str) -> str
+def socket_path(workdir: str) -> str:
     """The path of the keeper's socket: in the work folder, or where that is too long, below /tmp.
 
     Raises OSError if the folder there belongs to somebody else.

@@ -19,8 +19,7 @@ from isthmus.runner.errors import Failure
 TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
 
 
-def choose(job):
-    # type: (dict) -> str
+def choose(job: dict) -> str:
     """The launcher of a job: none, runner, srun or mpirun."""
     how = job.get("launcher") or "auto"
     if how == "auto":
@@ -32,8 +31,7 @@ def choose(job):
 class Size(object):
     """How many ranks start where."""
 
-    def __init__(self, job, nodes, argv):
-        # type: (dict, list, list) -> None
+    def __init__(self, job: dict, nodes: list, argv: list) -> None:
         wanted = int(job.get("nodes") or 1)
         if len(nodes) < wanted:
             raise Failure(
@@ -50,21 +48,18 @@ class Size(object):
         self.cpus = max(1, int(job.get("cpus") or 1) // self.tasks)
 
     @property
-    def world(self):
-        # type: () -> int
+    def world(self) -> int:
         return self.nodes * self.tasks
 
 
-def is_torchrun(argv):
-    # type: (list) -> bool
+def is_torchrun(argv: list) -> bool:
     """Whether a command is PyTorch's own launcher, by name or as a module of Python."""
     return os.path.basename(argv[0]) in TORCHRUN or any(
-        flag == "-m" and name in TORCHRUN for flag, name in zip(argv[1:5], argv[2:6])
+        argv[place] == "-m" and argv[place + 1] in TORCHRUN for place in range(1, min(5, len(argv) - 1))
     )
 
 
-def nodes(env):
-    # type: (dict) -> list
+def nodes(env: dict) -> list:
     """The names of the nodes that the batch system gave the job, first the one that this runs on."""
     if env.get("SLURM_JOB_NODELIST"):
         return expand(env["SLURM_JOB_NODELIST"])
@@ -76,8 +71,7 @@ def nodes(env):
     return [socket.gethostname()]
 
 
-def expand(text):
-    # type: (str) -> list
+def expand(text: str) -> list:
     """SLURM's short form of a list of nodes, written out: ``n[1-2,07],m`` is n1, n2, n07, m."""
     found = []
     for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
@@ -99,8 +93,7 @@ def _numbers(ranges):
             yield str(number).zfill(len(first))
 
 
-def rendezvous(names):
-    # type: (list) -> dict
+def rendezvous(names: list) -> dict:
     """Where the ranks meet: this node, which is the first, and a port that is free on it now."""
     host = socket.gethostname()
     if len(names) < 2:
@@ -126,16 +119,14 @@ def _address():
             return "127.0.0.1"
 
 
-def start(size, ranks, env):
-    # type: (Size, list, dict) -> list
+def start(size, ranks: list, env: dict) -> list:
     """The command that starts one rank program for each task, wherever the batch system lets it."""
     if env.get("SLURM_JOB_ID") and shutil.which("srun", path=env.get("PATH")):
         return srun(size, ranks + ["--task"])
     return ranks + ["--nodes", str(size.nodes)]
 
 
-def srun(size, argv):
-    # type: (Size, list) -> list
+def srun(size, argv: list) -> list:
     """``argv`` as a job step of SLURM. All is said outright: what sbatch was told does not always reach srun.
 
     ``--export=ALL``: without it a job submitted with ``--export=NONE`` gives its steps an empty environment.
@@ -152,8 +143,7 @@ def srun(size, argv):
     ] + argv
 
 
-def mpirun(size, argv, env):
-    # type: (Size, list, dict) -> list
+def mpirun(size, argv: list, env: dict) -> list:
     """``argv`` under the MPI that is on the path. It knows the batch system's nodes by itself."""
     import subprocess
 

@@ -16,8 +16,7 @@ SHARING_MATTERS = 64 << 20  # below this much memory the exact sum is not worth 
 class Usage(object):
     """The running account of one command."""
 
-    def __init__(self, pid):
-        # type: (int) -> None
+    def __init__(self, pid: int) -> None:
         self.pid = pid
         self.mem_bytes = 0
         self.peak_mem_bytes = 0
@@ -86,8 +85,7 @@ class MemoryGroup(object):
         self._file = _oom_file()
         self._before = self._kills()
 
-    def killed(self):
-        # type: () -> bool
+    def killed(self) -> bool:
         """Whether a process of the group was killed for memory since this object was made."""
         return self._kills() > self._before
 

@@ -15,8 +15,7 @@ MOST_VALUES = 1000  # in one line
 class Tail(object):
     """A growing file, read on from where the last look ended. With a ``mark`` only lines that hold it matter."""
 
-    def __init__(self, path, mark=b""):
-        # type: (str, bytes) -> None
+    def __init__(self, path: str, mark: bytes = b"") -> None:
         self.path = path
         self.mark = mark
         self.offset = 0
@@ -64,8 +63,7 @@ class Tail(object):
             yield line
 
 
-def parse_json(line):
-    # type: (bytes) -> dict
+def parse_json(line: bytes) -> dict:
     """A line of the metrics file as the fields of reports; {} if it is none.
 
     ``{"loss": 0.1, "step": 3, "t": …}``; ``progress`` is a fraction or ``[done, total]``, ``message`` a text.
@@ -79,8 +77,7 @@ def parse_json(line):
     return _fields(said)
 
 
-def parse_text(line):
-    # type: (bytes) -> dict
+def parse_text(line: bytes) -> dict:
     """A line of stdout as the fields of reports; {} if it does not begin with ``isthmus:`` or says nothing.
 
     ``isthmus: loss=0.12 step=3`` or ``isthmus: progress=30/100 reading the index``.
@@ -88,7 +85,7 @@ def parse_text(line):
     line = line.lstrip()
     if not line.startswith(MARK):
         return {}
-    said = {}
+    said: dict = {}
     words = line[len(MARK) :].decode("utf-8", "replace").split()
     for position, word in enumerate(words):
         name, equals, value = word.partition("=")
@@ -107,7 +104,7 @@ def parse_text(line):
 
 def _fields(said):
     """``{"metrics": {…}, "progress": {…}}``: either may be missing."""
-    found = {}
+    found: dict = {}
     t = _number(said.pop("t", None))
     progress = _progress(said.pop("progress", None), said.pop("message", None))
     step = _number(said.pop("step", None))

@@ -12,15 +12,14 @@ from isthmus.runner.errors import Failure
 PIECE = 1 << 20
 
 
-def collect(folder, wanted, tick):
-    # type: (files.Folder, list, object) -> list
+def collect(folder: files.Folder, wanted: list, tick) -> list:
     """Check the declared outputs: ``[{"path", "size", "digest", "kind"}]``, in the order of their paths.
 
     ``tick()`` is called every few megabytes; what it raises ends the work. A missing output that is not optional, one
     that can't be read or that leads out of the site's folder raises Failure OUTPUT.
     """
     work = folder.at(files.WORK)
-    found = {}
+    found: dict = {}
     missing = []
     for output in wanted:
         paths = _matches(work, output["path"])

@@ -4,12 +4,11 @@ import os
 import signal
 import time
 
-_boot = []
+_boot: list = []
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-def boot_id():
-    # type: () -> str
+def boot_id() -> str:
     """A word that differs after each start of this machine."""
     if not _boot:
         try:
@@ -20,8 +19,7 @@ def boot_id():
     return _boot[0]
 
 
-def stat(pid):
-    # type: (int) -> list
+def stat(pid: int) -> list:
     """The fields of /proc/PID/stat from the state (field 3) on, as bytes; [] if there is no such process."""
     try:
         fd = os.open("/proc/%d/stat" % pid, os.O_RDONLY | os.O_CLOEXEC)
@@ -37,24 +35,21 @@ def stat(pid):
     return data[data.rfind(b")") + 2 :].split()
 
 
-def start_ticks(pid):
-    # type: (int) -> int
+def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 if there is none."""
     fields = stat(pid)
     return int(fields[19]) if len(fields) > 19 else 0
 
 
-def alive(pid, ticks):
-    # type: (int, int) -> bool
+def alive(pid: int, ticks: int) -> bool:
     """Whether the very process that started at ``ticks`` lives. A zombie does not."""
     fields = stat(pid)
     return len(fields) > 19 and int(fields[19]) == ticks and fields[0] not in (b"Z", b"X")
 
 
-def children(pid):
-    # type: (int) -> list
+def children(pid: int) -> list:
     """The children of a process, from all its threads."""
-    found = []
+    found: list = []
     try:
         threads = os.listdir("/proc/%d/task" % pid)
     except OSError:
@@ -80,8 +75,7 @@ def _children_by_scan(pid):
     return found
 
 
-def family(pid):
-    # type: (int) -> list
+def family(pid: int) -> list:
     """A process and all that descend from it, parents first."""
     found = [pid]
     for member in found:
@@ -89,8 +83,7 @@ def family(pid):
     return found
 
 
-def adopt_orphans():
-    # type: () -> bool
+def adopt_orphans() -> bool:
     """Make this process the parent of descendants whose own parent dies, so that none escapes. May be refused."""
     try:
         import ctypes
@@ -101,8 +94,7 @@ def adopt_orphans():
         return False
 
 
-def signal_group(pid, number):
-    # type: (int, int) -> bool
+def signal_group(pid: int, number: int) -> bool:
     """Send a signal to a process group; False if it has no member left."""
     try:
         os.killpg(pid, number)
@@ -113,8 +105,7 @@ def signal_group(pid, number):
     return True
 
 
-def kill_family(patience_s=5.0):
-    # type: (float) -> int
+def kill_family(patience_s: float = 5.0) -> int:
     """Kill all descendants of this process and reap them; how many there were.
 
     Each round kills what the last one's orphans left behind, so a family that forks while it is killed ends too:
@@ -151,8 +142,7 @@ def _reap(pids, end):
             pass
 
 
-def kill_marked(marks):
-    # type: (list) -> int
+def kill_marked(marks: list) -> int:
     """Kill every process of this user whose environment holds one of ``marks`` (``b"NAME=value"``); how many.
 
     For those whose parents are gone: nothing else tells to whom they belong.

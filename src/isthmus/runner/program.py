@@ -4,8 +4,7 @@ import os
 import sys
 
 
-def archive():
-    # type: () -> str
+def archive() -> str:
     """The absolute path of the archive that this process runs from, or of the folder that holds the package."""
     import isthmus
 
@@ -16,8 +15,7 @@ def archive():
     return os.path.dirname(os.path.abspath(isthmus.__path__[0]))
 
 
-def start(*words):
-    # type: (*str) -> list
+def start(*words: str) -> list:
     """The command that starts one of our programs: isolated from the user's Python settings, and quickly."""
     place = archive()
     if not place.endswith(".pyz"):

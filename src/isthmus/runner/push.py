@@ -24,8 +24,7 @@ REFUSED = (401, 403, 410)
 class Push(object):
     """Sends what is new, until it is stopped or refused."""
 
-    def __init__(self, folder, api, token, random_unit=random.random):
-        # type: (files.Folder, dict, str, object) -> None
+    def __init__(self, folder: files.Folder, api: dict, token: str, random_unit=random.random) -> None:
         self._folder = folder
         self._base = "%s/v1/attempts/%s/" % (api["url"].rstrip("/"), folder.key)
         self._token = token
@@ -41,19 +40,16 @@ class Push(object):
         self.first_try = threading.Event()
         self._thread = threading.Thread(target=self._run, name="push", daemon=True)
 
-    def start(self):
-        # type: () -> None
+    def start(self) -> None:
         self._thread.start()
 
-    def notify(self):
-        # type: () -> None
+    def notify(self) -> None:
         """There is a new report."""
         with self._changed:
             self._wake = True
             self._changed.notify()
 
-    def stop(self, patience_s):
-        # type: (float) -> None
+    def stop(self, patience_s: float) -> None:
         """End it. Where the API answered lately, what is left is sent first, within ``patience_s``."""
         with self._changed:
             self._stopping = time.monotonic() + (patience_s if self.reached and not self._failures else 0.0)

@@ -21,8 +21,7 @@ _TOLD = (
 )
 
 
-def main(arguments):
-    # type: (list) -> int
+def main(arguments: list) -> int:
     """The program ``rank``; its exit code."""
     folder = files.Folder(arguments[0])
     job = folder.read_json(files.SPEC)
@@ -40,8 +39,7 @@ def main(arguments):
         return 127 if failure.reason == "COMMAND" else 1
 
 
-def variables(rank, local, node, size):
-    # type: (int, int, int, launcher.Size) -> dict
+def variables(rank: int, local: int, node: int, size) -> dict:
     """What a rank is told, under the names that torch.distributed and torchrun read."""
     told = {
         "RANK": rank,
@@ -59,8 +57,7 @@ def variables(rank, local, node, size):
     return {name: str(value) for name, value in told.items()}
 
 
-def position(env, size):
-    # type: (dict, launcher.Size) -> tuple
+def position(env: dict, size) -> tuple:
     """``(rank, number on the node, number of the node)`` as whoever started this rank says."""
     if "ISTHMUS_RANK" in env:
         rank = int(env["ISTHMUS_RANK"])

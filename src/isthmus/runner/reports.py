@@ -1,4 +1,4 @@
-"""The reports of an attempt: JSON lines in its folder, appended by its runner alone. Owns their order and durability."""
+"""The reports of an attempt: JSON lines in its folder, appended by its runner alone."""
 
 import errno
 import os
@@ -13,29 +13,25 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 class Reports(object):
     """Appends reports; tells whoever listens (the keeper, the push) how far they reach."""
 
-    def __init__(self, folder):
-        # type: (files.Folder) -> None
+    def __init__(self, folder: files.Folder) -> None:
         self.folder = folder
-        self.listeners = []
+        self.listeners: list = []
         self.full = False  # the disk refused a report once
         self._fd = -1
         self.size = 0
 
-    def open(self):
-        # type: () -> None
+    def open(self) -> None:
         """Open the file, after cutting off what a full disk or a crash left half-written at its end."""
         flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self.folder.at(files.REPORTS), flags, 0o600)
         self.size = os.fstat(self._fd).st_size
 
-    def close(self):
-        # type: () -> None
+    def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    def add(self, kind, durable=False, **fields):
-        # type: (str, bool, object) -> bool
+    def add(self, kind: str, durable: bool = False, **fields) -> bool:
         """Append one report. ``durable``: it survives a crash of the machine once this returns.
 
         False if the disk is full and the reserve is used up: then nothing of it was written.
@@ -56,8 +52,7 @@ class Reports(object):
                 self.full = self.full or error.errno in FULL
         return True
 
-    def reserve(self):
-        # type: () -> None
+    def reserve(self) -> None:
         """Keep some space, to be given back when the disk is full."""
         path = self.folder.at(files.RESERVE)
         try:
@@ -72,8 +67,7 @@ class Reports(object):
         finally:
             os.close(fd)
 
-    def release(self):
-        # type: () -> bool
+    def release(self) -> bool:
         """Give the reserve back; whether there was one."""
         try:
             os.unlink(self.folder.at(files.RESERVE))

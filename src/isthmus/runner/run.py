@@ -9,8 +9,7 @@ from isthmus.runner.guardian import Guardian
 from isthmus.runner.signals import Signals
 
 
-def main(arguments):
-    # type: (list) -> int
+def main(arguments: list) -> int:
     """Run the attempt in the folder that is the first argument; the command's exit code, or 128 + its signal."""
     folder = files.Folder(arguments[0])
     if not os.path.isdir(folder.path):

@@ -24,18 +24,15 @@ class Signals(object):
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
 
-    def watch(self, fd):
-        # type: (int) -> None
+    def watch(self, fd: int) -> None:
         """Let input on this file descriptor end a wait too."""
         self._poll.register(fd, select.POLLIN)
 
-    def forget(self, fd):
-        # type: (int) -> None
+    def forget(self, fd: int) -> None:
         """Undo `watch`."""
         self._poll.unregister(fd)
 
-    def wait(self, seconds):
-        # type: (float) -> list
+    def wait(self, seconds: float) -> list:
         """Wait until a signal or other input comes, ``seconds`` at most; the file descriptors with other input."""
         ready = [fd for fd, _ in self._poll.poll(max(0, int(seconds * 1000 + 0.999)))]
         if self._read in ready:
@@ -43,8 +40,7 @@ class Signals(object):
             self.drain()
         return ready
 
-    def drain(self):
-        # type: () -> None
+    def drain(self) -> None:
         """Empty the pipe that woke this process."""
         try:
             while len(os.read(self._read, 512)) == 512:
@@ -52,13 +48,11 @@ class Signals(object):
         except OSError:
             pass  # empty by now
 
-    def fileno(self):
-        # type: () -> int
+    def fileno(self) -> int:
         """Readable when a signal has come: for selectors."""
         return self._read
 
-    def take(self):
-        # type: () -> list
+    def take(self) -> list:
         """The signals that came since the last call."""
         came, self._came = self._came, []
         return came

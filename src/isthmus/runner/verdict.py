@@ -14,16 +14,14 @@ FULL_BYTES = 1 << 20  # less room than this on the disk, and a failure is the di
 class Ended(object):
     """The end of an attempt, as its final report tells it."""
 
-    def __init__(self, exit_code=None, number=None, reason="", message="", found=()):
-        # type: (object, object, str, str, tuple) -> None
+    def __init__(self, exit_code=None, number=None, reason: str = "", message: str = "", found=()):
         self.exit_code = exit_code
         self.signal = number
         self.reason = reason
         self.message = message
         self.outputs = list(found)
 
-    def code_for_batch(self):
-        # type: () -> int
+    def code_for_batch(self) -> int:
         """The runner's own exit code, from which the batch system and its accounting see how it went."""
         if self.signal:
             return 128 + self.signal
@@ -33,13 +31,11 @@ class Ended(object):
 
 
 def failed(failure):
-    # type: (Failure) -> Ended
     """The end of an attempt whose command never ran, or whose runner met trouble."""
     return Ended(reason=failure.reason, message=failure.message)
 
 
-def judge(attempt, watch, status, memory):
-    # type: (attempt.Attempt, watch.Watch, int, measure.MemoryGroup) -> Ended
+def judge(attempt, watch, status: int, memory):
     """The end of an attempt whose command has ended with this wait status. Checks the outputs if it ended well."""
     if os.WIFSIGNALED(status):
         ended = Ended(number=os.WTERMSIG(status))

@@ -10,6 +10,10 @@ from isthmus.runner import metrics, process
 from isthmus.runner.errors import Failure
 from isthmus.runner.signals import ENDING
 
+MYPY = False
+if MYPY:  # for the type checker alone: its import would cost a runner more than most of ours
+    from typing import Any
+
 LOOK_S = 1.0  # between looks at the kill file, the metrics and, where it is limited, the memory
 FIRST_LOOK_S = 0.2
 FIRST_USAGE_S = 2.0
@@ -18,23 +22,21 @@ FIRST_USAGE_S = 2.0
 class Watch(object):
     """Watches one attempt's command from its start to its end."""
 
-    def __init__(self, attempt):
-        # type: (attempt.Attempt) -> None
+    def __init__(self, attempt) -> None:
         self.attempt = attempt
         self.folder = attempt.folder
         self.reports = attempt.reports
         self.why = ""  # why it was told to end: kill, time, memory
         self.outside = False  # the batch system told it, not we
-        self._status = None
-        self._rusage = None
-        self._grace_end = None
+        self._status: Any = None
+        self._rusage: Any = None
+        self._grace_end: Any = None
         self._started = time.monotonic()
-        self._said = None
-        self._tails = None
-        self._daemon = None
+        self._said: dict = {}
+        self._tails: list = []
+        self._daemon = 0
 
-    def stop_asked(self, starting=False):
-        # type: (bool) -> bool
+    def stop_asked(self, starting: bool = False) -> bool:
         """Whether somebody asked for the end. ``starting``: the command does not run yet, and never will: Failure."""
         numbers = self.attempt.signals.take()
         for number in numbers:
@@ -51,8 +53,7 @@ class Watch(object):
             raise Failure("KILLED", "It was told to end before its command had started.")
         return asked
 
-    def until_end(self):
-        # type: () -> tuple
+    def until_end(self) -> tuple:
         """Block until the command has ended; its wait status and resource usage."""
         job = self.attempt.job
         now = self._started = time.monotonic()
@@ -88,8 +89,7 @@ class Watch(object):
                 self._tell_usage()
         return self._status, self._rusage
 
-    def ended(self):
-        # type: () -> bool
+    def ended(self) -> bool:
         """Whether the command has ended. Reaps it, and orphans that have become this process's children."""
         while self._status is None:
             try:
@@ -104,26 +104,23 @@ class Watch(object):
                 self._status, self._rusage = status, rusage
         return True
 
-    def read_metrics(self, last=False):
-        # type: (bool) -> None
+    def read_metrics(self, last: bool = False) -> None:
         """Turn what the command has said since the last look into reports. ``last``: half a line counts too."""
-        if self._tails is None:
+        if not self._tails:
             self._open_tails()
         for tail, parse in self._tails:
             for line in tail.lines(last):
                 for kind, fields in parse(line).items():
                     self.reports.add(kind, **fields)
 
-    def during_outputs(self):
-        # type: () -> None
+    def during_outputs(self) -> None:
         """Called while outputs are read, which may take long: a request to stop ends that too."""
         self.ended()
         if not self.why and self.stop_asked():
             self._end(self._who_asked(time.monotonic()))
             raise Failure("KILLED", "It was told to end while its outputs were read.")
 
-    def elapsed(self):
-        # type: () -> float
+    def elapsed(self) -> float:
         return time.monotonic() - self._started
 
     def _open_tails(self):

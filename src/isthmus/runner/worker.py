@@ -16,8 +16,7 @@ NEWS, DONE, REFUSED = b"n", b"d", b"r"  # what a worker says of its attempt: ref
 MESSAGE_BYTES = 4096
 
 
-def serve(link, workdir, base):
-    # type: (socket.socket, str, dict) -> None
+def serve(link, workdir: str, base: dict) -> None:
     """Run attempts until the keeper closes the socket."""
     signals = Signals()
     process.adopt_orphans()
@@ -37,8 +36,7 @@ def serve(link, workdir, base):
             return
 
 
-def start_message(key, gpus):
-    # type: (str, object) -> bytes
+def start_message(key: str, gpus) -> bytes:
     """What makes a worker run an attempt. ``gpus``: what it may see of them as CUDA names it; None: all."""
     return START + ("%s %s" % (key, "-" if gpus is None else gpus)).encode("utf-8")
 

@@ -77,8 +77,7 @@ class Native(namedtuple("Native", "text why message exit_code signal nodes")):
 Answer = namedtuple("Answer", "jobs others")
 
 
-def open_system(name, workdir, options):
-    # type: (str, object, dict) -> object
+def open_system(name: str, workdir, options: dict):
     """What runs the jobs of a site: the keeper for ``process``, else the batch system's module."""
     if name == "process":
         from isthmus.proxy.batch.process import Process

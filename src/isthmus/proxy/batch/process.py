@@ -11,6 +11,10 @@ from isthmus.proxy import news
 from isthmus.proxy.errors import ProxyError
 from isthmus.runner import keeperfiles, program
 
+MYPY = False
+if MYPY:  # for the type checker alone: its import would cost a runner more than most of ours
+    from typing import Any
+
 START_S = 30.0  # for a keeper to start on a machine that is very busy
 ANSWER_S = 60.0
 RETRY_S = 1.0  # until a keeper that could not be started is tried again
@@ -25,16 +29,14 @@ class Process(object):
 
     durable = False  # what was accepted and not run when the machine stops is gone, and known to be
 
-    def __init__(self, workdir, options):
-        # type: (workdir.Workdir, dict) -> None
+    def __init__(self, workdir, options: dict) -> None:
         self.workdir = workdir
         self.poll_s = float(options.get("poll") or POLL_S)
         self._keeper = Keeper(workdir.path)
-        self._sizes = {}  # key -> size of its reports at the last look
+        self._sizes: dict = {}  # key -> size of its reports at the last look
         self._asked = 0.0
 
-    def start(self, items):
-        # type: (dict) -> dict
+    def start(self, items: dict) -> dict:
         """Hand attempts to the keeper: ``{key: native id or ProxyError}``. The native id is the key itself."""
         if not items:
             return {}
@@ -45,8 +47,7 @@ class Process(object):
             return {key: error for key in items}
         return {key: ProxyError("batch-refused", refused[key]) if key in refused else key for key in items}
 
-    def poll(self, attempts, wait_s, query, requests):
-        # type: (dict, float, bool, server.Requests) -> dict
+    def poll(self, attempts: dict, wait_s: float, query: bool, requests) -> dict:
         """News of attempts, as soon as there are any, after ``wait_s`` at the latest, or when a request waits."""
         end = time.monotonic() + wait_s
         reply = {"attempts": {}, "queried": False, "query_error": "", "others": 0}
@@ -63,8 +64,7 @@ class Process(object):
                 return reply
             self._wait(requests, min(left, max(0.05, self._next_question())) if attempts else left)
 
-    def kill(self, native_ids):
-        # type: (dict) -> dict
+    def kill(self, native_ids: dict) -> dict:
         """The kill files are written: tell the keeper. Errors by key."""
         try:
             if native_ids:
@@ -73,20 +73,17 @@ class Process(object):
             return {key: error for key in native_ids}
         return {}
 
-    def locate(self, key, native_id):
-        # type: (str, str) -> list
+    def locate(self, key: str, native_id: str) -> list:
         """This machine, while the attempt runs."""
         state = self._keeper.ask({"do": "state", "keys": [key]})["states"][key]
         return [socket.gethostname()] if state == "running" else []
 
-    def inventory(self, options):
-        # type: (dict) -> dict
+    def inventory(self, options: dict) -> dict:
         from isthmus.proxy import machine
 
         return machine.queue()
 
-    def close(self):
-        # type: () -> None
+    def close(self) -> None:
         self._keeper.close()
 
     def _hear(self, reply):
@@ -161,21 +158,18 @@ class Process(object):
 class Keeper(object):
     """Two connections to the keeper: one for requests, one on which it tells news."""
 
-    def __init__(self, workdir):
-        # type: (str) -> None
+    def __init__(self, workdir: str) -> None:
         self._workdir = workdir
-        self._requests = None
-        self._news = None
-        self._told = set()
+        self._requests: Any = None
+        self._news: Any = None
+        self._told: set = set()
         self._rest = b""
 
     @property
-    def watching(self):
-        # type: () -> bool
+    def watching(self) -> bool:
         return self._news is not None
 
-    def ask(self, request):
-        # type: (dict) -> dict
+    def ask(self, request: dict) -> dict:
         """The answer to a request. If the connection is lost, a keeper is found or started, and asked once more."""
         for last in (False, True):
             try:
@@ -193,8 +187,7 @@ class Keeper(object):
                     )
         raise AssertionError("unreachable")
 
-    def watch(self):
-        # type: () -> None
+    def watch(self) -> None:
         """Have the keeper tell news from now on. Raises ProxyError."""
         try:
             self._news = self._open()
@@ -203,12 +196,10 @@ class Keeper(object):
             self._forget("_news")
             raise ProxyError("batch-unavailable", "The keeper does not answer: %s." % error, transient=True)
 
-    def news_fd(self):
-        # type: () -> int
+    def news_fd(self) -> int:
         return self._news.socket.fileno()
 
     def news(self):
-        # type: () -> object
         """The keys that it told of since the last call; None if it was not heard all the time."""
         if self._news is None:
             return None
@@ -221,8 +212,7 @@ class Keeper(object):
         told, self._told = self._told, set()
         return told
 
-    def close(self):
-        # type: () -> None
+    def close(self) -> None:
         self._forget("_requests")
         self._forget("_news")
 
