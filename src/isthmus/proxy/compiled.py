@@ -1,4 +1,4 @@
-"""The archive's modules, compiled beside it once for each version of Python, so that a runner starts in half the time."""
+"""The archive's modules, compiled beside it once for each version of Python: so a runner starts in half the time."""
 
 import importlib.util
 import os

@@ -194,7 +194,7 @@ class Scheduled(object):
             if wanted:
                 self.module.kill(sorted(set(wanted.values())), self.options)
         except ProxyError as error:
-            return {key: error for key in wanted}
+            return dict.fromkeys(wanted, error)
         return {}
 
     def locate(self, key: str, native_id: str) -> list:

@@ -195,7 +195,8 @@ class Server(object):
 
 
 _VERBS = {
-    name: getattr(Server, name) for name in "hello probe submit poll kill locate logs stat list cache clean".split()
+    name: getattr(Server, name)
+    for name in ("hello", "probe", "submit", "poll", "kill", "locate", "logs", "stat", "list", "cache", "clean")
 }
 
 

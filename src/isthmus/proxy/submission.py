@@ -1,4 +1,4 @@
-"""Submission: the job folder is written whole, then the attempt is handed over. Again for the same key: the same answer."""
+"""Submission: the job folder is written whole, then the attempt is handed over; for the same key again nothing more."""
 
 import os
 

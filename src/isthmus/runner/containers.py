@@ -274,7 +274,8 @@ _WRAP = {
 _RUNTIME = (
     (125, 126, 127),
     r"(?i)^(Error|docker|podman|time=.*level=error)|OCI runtime|container_linux|runc|crun",
-    r"(?i)executable file (`[^`]*` )?not found|no such file or directory.*(exec|stat)|exec[: ].*(no such file|permission denied)",
+    r"(?i)executable file (`[^`]*` )?not found|no such file or directory.*(exec|stat)|"
+    r"exec[: ].*(no such file|permission denied)",
 )
 _APPTAINER = (
     (255, 126, 127),

@@ -39,7 +39,7 @@ class Gpus(object):
         ]
 
     def usage(self, wanted: list) -> list:
-        """``[{"index", "util" (percent), "mem_bytes"}]`` of the GPUs whose index or UUID is in ``wanted``; [] is all."""
+        """``[{"index", "util" (percent), "mem_bytes"}]`` of GPUs whose index or UUID is in ``wanted``; [] is all."""
         found = []
         for index, handle in enumerate(self._handles()):
             if not wanted or str(index) in wanted or self._uuid(handle) in wanted:

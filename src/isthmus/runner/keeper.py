@@ -4,9 +4,9 @@
                               └── news of reports ──► proxies that wait for them
 
 One for each work folder. Its workers are forked from its warm interpreter, so that an attempt costs no start of an
-interpreter. It keeps nothing on disk: a new keeper learns from the job folders what runs. If it is killed, the attempts go
-on; if a runner is killed, it ends what that left behind. It decides nothing, except
-which GPUs a job sees, and that no more start than there are processors for.
+interpreter. It keeps nothing on disk: a new keeper learns from the job folders what runs. If it is killed, the
+attempts go on; if a runner is killed, it ends what that left behind. It decides nothing, except which GPUs a job sees,
+and that no more start than there are processors for.
 
 Requests and answers are JSON lines (`isthmus.proxy.batch.process` speaks them):
 

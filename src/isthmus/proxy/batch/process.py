@@ -1,4 +1,4 @@
-"""Process sites: this machine's attempts, run by its keeper. Speaks to the keeper, and starts it where there is none."""
+"""Process sites: this machine's attempts, run by its keeper. Speaks to it, and starts it where there is none."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class Process(object):
         try:
             refused = self._keeper.ask({"do": "start", "jobs": jobs})["refused"]
         except ProxyError as error:
-            return {key: error for key in items}
+            return dict.fromkeys(items, error)
         return {key: ProxyError("batch-refused", refused[key]) if key in refused else key for key in items}
 
     def poll(self, attempts: dict, wait_s: float, query: bool, requests) -> dict:
@@ -70,7 +70,7 @@ class Process(object):
             if native_ids:
                 self._keeper.ask({"do": "kill", "keys": list(native_ids)})
         except ProxyError as error:
-            return {key: error for key in native_ids}
+            return dict.fromkeys(native_ids, error)
         return {}
 
     def locate(self, key: str, native_id: str) -> list:
