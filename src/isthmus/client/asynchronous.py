@@ -57,10 +57,10 @@ class AsyncClient:
         self._stack = AsyncExitStack()
 
     @classmethod
-    def of(cls, config: Config, *, patience_s: float = 5.0) -> Self:
+    def of(cls, config: Config, *, patience_s: float = 5.0, transport: httpx.AsyncBaseTransport | None = None) -> Self:
         """A client for the server of this configuration."""
         client = cls.__new__(cls)
-        client._begin(Connection(config, patience_s=patience_s))
+        client._begin(Connection(config, transport=transport, patience_s=patience_s))
         return client
 
     @classmethod
@@ -76,6 +76,11 @@ class AsyncClient:
         client = cls("http://embedded", plane.token, transport=httpx.ASGITransport(plane.api))
         client._stack = stack
         return client
+
+    def with_token(self, token: str) -> "AsyncClient":
+        """A client for the same server by another token."""
+        theirs = replace(self.connection.config, token=token)
+        return AsyncClient.of(theirs, patience_s=self.connection.patience_s, transport=self.connection.transport)
 
     async def ping(self) -> str:
         """The server's version. Needs no token. Raises Unavailable where none answers."""

@@ -26,6 +26,7 @@ class Connection:
         self, config: Config, *, transport: httpx.AsyncBaseTransport | None = None, patience_s: float = 5.0
     ) -> None:
         self.config = config
+        self.transport = transport  # None: HTTP over the network
         self.patience_s = patience_s
         self.misses = 0  # requests that had to be made again
         headers = {"User-Agent": f"isthmus/{__version__}", "Accept": "application/json"}
