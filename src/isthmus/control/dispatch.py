@@ -19,7 +19,6 @@ from isthmus.data.requirements import requirements
 from isthmus.data.staging import Place, Staged, Staging
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import secrets
-from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import NotFound
@@ -59,9 +58,8 @@ class Dispatcher:
         """What a new attempt's row keeps of its token."""
         return self._tokens.hash(key)
 
-    async def prepare(self, live: Live, site: Site) -> Submission:
-        """Bring there what is missing and build the submission. Raises IsthmusError."""
-        row = await self._db.read(site_rows.by_id, live.site_id)
+    async def prepare(self, live: Live, site: Site, row: Any) -> Submission:
+        """Bring there what is missing and build the submission. ``row`` is the site's. Raises IsthmusError."""
         spec, inventory = places.read_site(row.spec), places.read_inventory(row.inventory)
         staged = Staged()
         if live.need.digests or live.spec.image or live.spec.inputs:
@@ -83,9 +81,8 @@ class Dispatcher:
         )
         return Submission(live.key, job, {**values, "": self._tokens.token(live.key)}, batch, argv)
 
-    async def collect(self, live: Live, site: Site) -> str:
+    async def collect(self, live: Live, site: Site, row: Any) -> str:
         """Check the outputs and bring home those that ask for it; why it failed, or "". Raises transient SiteErrors."""
-        row = await self._db.read(site_rows.by_id, live.site_id)
         spec, inventory = places.read_site(row.spec), places.read_inventory(row.inventory)
         outputs = await self._db.read(attempt_rows.outputs_of_attempt, live.id)
         zones = tuple(sorted(live.need.zones)) if live.need.zones is not None else ()

@@ -14,7 +14,8 @@ from isthmus.control import places, submission
 from isthmus.control.lifecycle import Said, Standing, judge
 from isthmus.control.live import read_spec
 from isthmus.control.logs import Logs
-from isthmus.control.needs import Needs
+from isthmus.control.needs import Mark, Needs
+from isthmus.control.needs import mark as needs_mark
 from isthmus.control.recording import Record
 from isthmus.control.rights import require
 from isthmus.control.tokens import AttemptTokens
@@ -80,8 +81,8 @@ class Jobs:
         require(caller, Role.MEMBER, Scope.JOBS)
         if not requests:
             raise Invalid("There is no job in the request.", place="jobs")
-        await self._needs.refresh()
-        ground = await self._db.read(self._ground, caller, submission.named_jobs(requests))
+        ground, mark = await self._db.read(self._ground, caller, submission.named_jobs(requests))
+        await self._needs.refresh(mark)
         accepted = submission.examine(requests, caller, self._needs, ground)
 
         def write(conn: Connection) -> list[JobView]:
@@ -237,8 +238,8 @@ class Jobs:
     async def preview(self, caller: Caller, request: JobRequest) -> Explanation:
         """The same for a job that is not submitted yet."""
         require(caller, Role.MEMBER, Scope.JOBS)
-        await self._needs.refresh()
-        ground = await self._db.read(self._ground, caller, submission.named_jobs([request]))
+        ground, mark = await self._db.read(self._ground, caller, submission.named_jobs([request]))
+        await self._needs.refresh(mark)
         accepted = submission.examine([dataclasses.replace(request, wait_for_site=True)], caller, self._needs, ground)
         one = accepted[0]
         need = self._needs.need(one.spec, caller.user.id, 0, one.zones)
@@ -358,13 +359,14 @@ class Jobs:
 
         return await self._db.write(write)
 
-    def _ground(self, conn: Connection, caller: Caller, named: Sequence[int]) -> submission.Ground:
-        return submission.Ground(
+    def _ground(self, conn: Connection, caller: Caller, named: Sequence[int]) -> tuple[submission.Ground, Mark]:
+        ground = submission.Ground(
             sites=self._snapshots(conn),
             secrets=frozenset(row.name for row in secrets.every(conn, caller.user.id)),
             states=job_rows.states(conn, named),
             zones=submission.inherited_zones(conn, named),
         )
+        return ground, needs_mark(conn)
 
     def _snapshots(self, conn: Connection) -> Mapping[str, SiteSnapshot]:
         """Every site as placement would see it now."""

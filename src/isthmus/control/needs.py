@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -36,20 +37,30 @@ class Fact:
         return f"{self.name}@{self.version}"
 
 
+class Mark(NamedTuple):
+    """Changes whenever an artefact is registered or removed, or a user is added."""
+
+    last_artefact: int
+    last_removal: float
+    users: int
+
+
 class Needs:
     """Keeps the artefacts' facts at hand. ``refresh`` before use; the rest does no I/O but ``cached``."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._mark: tuple[int, float] | None = None
+        self._mark: Mark | None = None
         self._facts: dict[tuple[ArtefactKind, str], dict[str, Fact]] = {}
         self._users: dict[int, str] = {}
         self._memory: dict[tuple[str, int, int, str | None], Need] = {}
 
-    async def refresh(self) -> None:
-        """Read what is new since the last time."""
-        mark, self._users = await self._db.read(_mark_and_users)
-        if mark != self._mark:
+    async def refresh(self, now: Mark | None = None) -> None:
+        """Read what is new since the last time; ``now``: the mark, where it was read already."""
+        fresh = now if now is not None else await self._db.read(mark)
+        if fresh.users != len(self._users):
+            self._users = await self._db.read(index.user_names)
+        if fresh != self._mark:
             rows = await self._db.read(index.artefact_facts)
             self._facts = {}
             for row in rows:
@@ -67,7 +78,7 @@ class Needs:
                     is_folder=row.is_folder,
                 )
                 self._facts.setdefault((fact.kind, fact.name), {})[fact.version] = fact
-            self._mark = mark
+            self._mark = fresh
             self._memory.clear()
 
     def names(self, user_ids: Iterable[int]) -> frozenset[str]:
@@ -153,5 +164,7 @@ class Needs:
         )
 
 
-def _mark_and_users(conn: Connection) -> tuple[tuple[int, float], dict[int, str]]:
-    return index.artefact_mark(conn), index.user_names(conn)
+def mark(conn: Connection) -> Mark:
+    """Of now; cheap."""
+    last, removed = index.artefact_mark(conn)
+    return Mark(last, removed, index.user_count(conn))

@@ -106,9 +106,11 @@ class Record:
                 f"{row.site_name}: {native_id}",
             )
 
-    def verdict(self, row: attempt_rows.AttemptRow, verdict: Verdict, retry: Retry) -> None:
-        """What news made of an attempt, and what it means for its job."""
+    def verdict(self, row: attempt_rows.AttemptRow, verdict: Verdict, retry: Retry, *, native_id: str = "") -> None:
+        """What news made of an attempt, and what it means for its job. ``native_id`` where it may not be noted yet."""
         changes: dict[str, Any] = {"id": row.id, "heard_at": self._now, "reports": verdict.reports}
+        if native_id and not row.native_id and verdict.state is not None:
+            changes["native_id"], changes["submitted_at"] = native_id, self._now
         if verdict.native_state != row.native_state:
             changes["native_state"] = verdict.native_state
         if verdict.nodes and verdict.nodes != row.nodes:

@@ -115,7 +115,8 @@ class Sites:
         _check(spec)
         row = await self._db.read(site_rows.get, spec.name)
         before = places.read_site(row.spec)
-        if before.kind != spec.kind and await self._db.read(lambda conn: attempt_rows.live_at(conn, row.id)):
+        here = await self._db.read(attempt_rows.live_at, row.id)
+        if here and before.kind != spec.kind:
             raise Conflict(f"Jobs are at {spec.name}: its kind can't change now.", place="kind", hint="Drain it first.")
         await self._sessions.forget(row.id)
         return await self._change(caller, spec.name, "updated", spec=places.write_site(spec))

@@ -27,7 +27,8 @@ from isthmus.control.backlog import Backlog
 from isthmus.control.cleaning import sweep
 from isthmus.control.dispatch import Dispatcher
 from isthmus.control.live import Live, read_spec
-from isthmus.control.needs import Needs
+from isthmus.control.needs import Mark, Needs
+from isthmus.control.needs import mark as needs_mark
 from isthmus.control.recording import Record
 from isthmus.control.sessions import Sessions
 from isthmus.control.worker import Worker
@@ -45,6 +46,7 @@ from isthmus.domain.states import AttemptState, JobState
 from isthmus.placement.needs import Need
 from isthmus.placement.plan import Assignment, Plan, Ticket, plan
 from isthmus.placement.snapshot import SiteSnapshot
+from isthmus.sites.base import Site, Submission
 
 log = logging.getLogger(__name__)
 
@@ -255,11 +257,11 @@ class Supervisor:
         """Do what there is to do; how long nothing will be to do, if nothing happens."""
         self.cycles += 1
         now = self.clock.now().timestamp()
-        changed, sites = await self.record(_take_changes)
+        changed, sites, mark = await self.record(_take_changes)
         if sites:
             await self._load_sites(sites)
         if changed:
-            await self._needs.refresh()
+            await self._needs.refresh(mark)
         for row in changed:
             self._take_job(row, now)
         next_wake = self._backlog.wake(now)
@@ -410,17 +412,17 @@ class Supervisor:
 
         return await self.db.write(fenced)
 
-    @property
-    def prepare(self) -> Any:
-        return self._dispatcher.prepare
+    async def prepare(self, live: Live, site: Site) -> Submission:
+        """Bring image and data there and build the submission. Raises IsthmusError."""
+        return await self._dispatcher.prepare(live, site, self._places[live.site].row)
 
-    @property
-    def collect(self) -> Any:
-        return self._dispatcher.collect
+    async def collect(self, live: Live, site: Site) -> str:
+        """Check and bring home the outputs; why it failed, or "". Raises SiteError to be called again."""
+        return await self._dispatcher.collect(live, site, self._places[live.site].row)
 
-    @property
-    def keep_log(self) -> Any:
-        return self._dispatcher.keep_log
+    async def keep_log(self, live: Live, site: Site) -> None:
+        """Bring home the log of an attempt that ended. Raises SiteError."""
+        await self._dispatcher.keep_log(live, site)
 
     def learned(self, live: Live, facts: Mapping[str, object]) -> None:
         """A runner saw its node: keep what a probe could not find out."""
@@ -475,8 +477,8 @@ class Supervisor:
         self._wake.set()
 
 
-def _take_changes(conn: Connection) -> tuple[Sequence[Any], Sequence[Any]]:
-    return job_rows.take_attention(conn), site_rows.take_attention(conn)
+def _take_changes(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
+    return job_rows.take_attention(conn), site_rows.take_attention(conn), needs_mark(conn)
 
 
 def _note(conn: Connection, changes: list[dict[str, Any]]) -> None:

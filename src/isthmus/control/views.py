@@ -37,6 +37,7 @@ def job_view(row: Any, *, spec: bool = False) -> JobView:
         exit_code=row.exit_code,
         waiting_for=row.waiting_for,
         kill_by=row.kill_by or "",
+        progress=Progress(**json.loads(row.progress)) if row.progress else None,
         labels=json.loads(row.spec).get("labels", {}),
         spec=whole,
     )

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 BATCH = 256  # submissions in one call
 WATCH_S = 30.0  # a poll waits this long for news
+NOTE_S = 0.02  # a submission is written down this late, with the news that often come by then
 DOUBT_S = 1.0  # between questions about an attempt that seems to have ended
 RETRY_S = (0.5, 60.0)  # back-off after the site failed: first, longest
 
@@ -87,6 +88,7 @@ class Worker:
         self._collecting: asyncio.Queue[Live] = asyncio.Queue()
         self._failures = 0
         self._recording = asyncio.Lock()
+        self._unnoted: dict[str, Live] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def take(self, live: Live) -> None:
@@ -189,28 +191,39 @@ class Worker:
             self._watch.set()
             if any(live.kill_requested for live in taken):
                 self._kills.set()
-            await self._record_submitted(taken)
+            self._unnoted.update({live.key: live for live in taken})
+            assert self._group is not None
+            self._group.create_task(self._note_submitted())
         for live, refusal in refused:
             reason = Reason.DISK_FULL if refusal.code == "disk-full" else Reason.SUBMIT
             state = AttemptState.KILLED if live.kill_requested else AttemptState.FAILED
             await self._give_up(live, state, reason, str(refusal))
         return again
 
-    async def _record_submitted(self, taken: list[Live]) -> None:
-        now = self._desk.clock.now().timestamp()
+    async def _note_submitted(self) -> None:
+        """Write down what the batch system has taken, unless news of it were quicker.
 
-        def record(conn: Connection) -> None:
-            rows = attempt_rows.by_keys(conn, [live.key for live in taken])
-            unit = Record(conn, now)
-            for live in taken:
-                row = rows.get(live.key)
-                if row is not None and row.live:
-                    unit.submitted(row, live.native_id)
-            unit.flush()
-
+        A crash before that loses nothing: the same key is submitted again, and found there.
+        """
+        await self._desk.clock.sleep(NOTE_S)
         async with self._recording:
+            if not self._unnoted:
+                return
+            taken = list(self._unnoted.values())
+            now = self._desk.clock.now().timestamp()
+
+            def record(conn: Connection) -> None:
+                rows = attempt_rows.by_keys(conn, [live.key for live in taken])
+                unit = Record(conn, now)
+                for live in taken:
+                    row = rows.get(live.key)
+                    if row is not None and row.live:
+                        unit.submitted(row, live.native_id)
+                unit.flush()
+
             await self._desk.record(record)
             for live in taken:
+                self._unnoted.pop(live.key, None)
                 self._moved(live, AttemptState.SUBMITTED)
 
     # ---- watching
@@ -279,7 +292,7 @@ class Worker:
                     continue
                 spec = read_spec(row.job_spec)
                 verdict = self._judge(row, bool(spec.outputs), seen, now, monotonic)
-                unit.verdict(row, verdict, spec.retry)
+                unit.verdict(row, verdict, spec.retry, native_id=self.live[key].native_id)
                 if verdict.state is None:
                     verdict.state = AttemptState(row.state)  # it may have been pushed further than this poll tells
                 verdicts[key] = verdict
@@ -288,6 +301,8 @@ class Worker:
 
         verdicts = await self._desk.record(record)
         for key, verdict in verdicts.items():
+            if verdict.state is not None and verdict.state.rank >= AttemptState.SUBMITTED.rank:
+                self._unnoted.pop(key, None)
             self._follow(self.live[key], verdict, monotonic)
 
     def _judge(self, row: attempt_rows.AttemptRow, collects: bool, seen: Seen, now: float, monotonic: float) -> Verdict:

@@ -37,5 +37,9 @@ def present_at(conn: Connection, site_id: int) -> set[str]:
     return {row.digest for row in conn.execute(statement)}
 
 
+def user_count(conn: Connection) -> int:
+    return int(conn.execute(select(func.count()).select_from(users)).scalar_one())
+
+
 def user_names(conn: Connection) -> dict[int, str]:
     return {row.id: row.name for row in conn.execute(select(users.c.id, users.c.name))}

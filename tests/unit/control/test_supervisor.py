@@ -30,6 +30,7 @@ async def test_a_job_travels_and_every_step_is_in_its_history(plane: Plane) -> N
     plane.lead()
     job = await plane.submit()
     key = await plane.placed(job.id, site)
+    await plane.until(lambda view: view.state is JobState.PENDING, job.id)
     site.start(key)
     await plane.until(lambda view: view.state is JobState.RUNNING, job.id)
     site.report(key, "metrics", values={"loss": 0.5}, step=1)
