@@ -17,7 +17,7 @@ from isthmus.runner import folder as files
 
 POLL_S = 5.0  # between questions to the batch system
 SOON_S = 1.0  # where there is an attempt that it was never asked about
-LOOK_S = 0.25  # between looks at the reports
+LOOK_S = 0.05  # between looks at the reports, at least
 LOOK_SHARE = 0.1  # the most of the time that is spent with them
 GONE = "gone"  # stands for the native state of a job that the batch system does not know any more
 
