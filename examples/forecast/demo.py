@@ -32,7 +32,7 @@ from isthmus.domain.errors import IsthmusError
 from isthmus.domain.states import JobState
 from isthmus.domain.views import JobView
 
-LOOK_EVERY_S = 0.4
+LOOK_EVERY_S = 1.0  # often enough to watch, and the cores are the jobs'
 OUTPUTS = ("metrics.json", "predictions.csv", "model.joblib")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -78,9 +78,7 @@ class Demo:
 
     def _register(self, name: str, path: Path, description: str) -> Artefact:
         # Named by its content: the same again is the same version, and nothing is kept twice.
-        made: Artefact = self.client.datasets.register(
-            name, path, version=_fingerprint(path), description=description
-        )
+        made: Artefact = self.client.datasets.register(name, path, version=_fingerprint(path), description=description)
         return made
 
     # ---- jobs
@@ -114,7 +112,7 @@ class Demo:
         )
         with self.screen.watching(keep=True) as show:
             for jobs in self._look([job.id]):
-                walk = pictures.Walked.of(self.client.jobs.metrics(job.id))
+                walk = pictures.Walked.of(self.client.jobs.metrics(job.id, names=pictures.METRICS))
                 show(
                     pictures.walk(jobs[0], walk, self.screen),
                     f"  {pictures.status(jobs[0])} {walk.sentence()}",
@@ -246,6 +244,9 @@ def play(screen: Screen, server: Server, *, leave: bool) -> int:
         where_next(screen, server, leave, demo.jobs)
         return 0
     except KeyboardInterrupt:
+        # Once is enough: what follows is bounded in time, and must not be left half done.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         screen.say("\nInterrupted: ending the jobs and the server ...")
         clean_up(server, demo)
         screen.say(f"Nothing is left running. What was done so far is kept in {server.data}.")

@@ -16,6 +16,9 @@ from isthmus.domain.states import JobState
 from isthmus.domain.views import JobView, Series
 
 
+METRICS = ("year", "actual", "forecast", "mae", "naive_mae")  # what of a job's reports is drawn
+
+
 @dataclass(frozen=True)
 class Walked:
     """A walk forward as its job has reported it so far: the values of each metric by step."""
@@ -96,20 +99,20 @@ def status(job: JobView) -> str:
 def table(results: Sequence[sweep.Result]) -> Table:
     """The sweep's results, the best on the years to choose by first; returns have errors of another unit."""
     ranked = sweep.ranked(results)
-    out = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
-    out.add_column("  volatility, % a year")
+    out = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    out.add_column("  volatility,\n  error in % a year", min_width=32, no_wrap=True)
     first = ranked[0].metrics["periods"]
     for period, note in (("selection", "chosen by"), ("holdout", "kept apart")):
         years = f"{first[period]['first'][:4]}-{first[period]['last'][:4]}"
-        out.add_column(f"error {years}\n({note})", justify="right")
+        out.add_column(f"{years}\n{note}", justify="right", no_wrap=True)
     for rule in first["holdout"]["against"]:
-        out.add_column(f"against\n'{rule}'", justify="right")
+        out.add_column(f"against\n'{rule}'", justify="right", no_wrap=True)
     for number, result in enumerate(ranked):
         chosen, held = (result.metrics["periods"][period] for period in ("selection", "holdout"))
         out.add_row(
             f"{'>' if number == 0 else ' '} {sweep.name(result.settings)}",
-            f"{chosen['mae']:.3f}",
-            f"{held['mae']:.3f}",
+            f"{chosen['mae']:.2f}",
+            f"{held['mae']:.2f}",
             *(f"{skill['skill']:+.1%}" for skill in held["against"].values()),
         )
     return out

@@ -14,6 +14,8 @@ from rich.live import Live
 
 PLAIN_EVERY_S = 5.0  # between two lines of progress in a log
 
+LOG_WIDTH = 100  # a log has no width of its own: lines of so many characters are read well
+
 Show = Callable[[RenderableType, str], None]
 
 
@@ -21,15 +23,17 @@ class Screen:
     """The way out to the person. ``lively``: a terminal that can be redrawn."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=False)
+        self.console = console or Console(highlight=False)
+        if console is None and not self.console.is_terminal:
+            self.console.width = LOG_WIDTH
         self.lively = self.console.is_terminal and not self.console.is_dumb_terminal
         self.colour = self.lively and self.console.color_system is not None and self._unicode()
         self._began = time.monotonic()
 
     @property
     def width(self) -> int:
-        """Characters to draw in. A log has no width of its own: 100 are read well."""
-        return min(self.console.width, 100) if self.lively else 100
+        """Characters to draw in."""
+        return min(self.console.width, LOG_WIDTH)
 
     def chapter(self, title: str) -> None:
         """A heading, with the seconds since the start."""
