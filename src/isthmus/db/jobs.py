@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 
-from isthmus.db.schema import dependencies, jobs, sites, users
+from isthmus.db.schema import attempts, dependencies, jobs, sites, users
 
 OPEN = ("QUEUED", "STAGING", "PENDING", "RUNNING", "COLLECTING")
 
@@ -193,8 +193,20 @@ def counts(conn: Connection) -> dict[str, int]:
 
 
 def _named() -> Any:
+    progress = (
+        select(attempts.c.progress)
+        .where(attempts.c.job_id == jobs.c.id)
+        .order_by(attempts.c.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     return (
-        select(jobs, users.c.name.label("user_name"), sites.c.name.label("site_name"))
+        select(
+            jobs,
+            users.c.name.label("user_name"),
+            sites.c.name.label("site_name"),
+            progress.label("progress"),  # of the last attempt
+        )
         .join(users, users.c.id == jobs.c.user_id)
         .outerjoin(sites, sites.c.id == jobs.c.site_id)
     )
