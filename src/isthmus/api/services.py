@@ -44,6 +44,7 @@ class Services:
         finally:
             stop.cancel()
             waiting.cancel()
+            await asyncio.gather(stop, waiting, return_exceptions=True)
 
 
 bearer = HTTPBearer(auto_error=False, description="An access token: `isthmus up` prints the first one.")

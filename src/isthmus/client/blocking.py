@@ -37,10 +37,19 @@ class Loop:
     def stop(self) -> None:
         """End the loop and its thread."""
         if self._thread.is_alive():
-            self.run(self._loop.shutdown_asyncgens())
+            self.run(_end_tasks())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+
+async def _end_tasks() -> None:
+    """Cancel what still runs in this loop, and wait until it has cleaned up."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 class Noun(Generic[N]):
