@@ -34,6 +34,11 @@ _BUILT_IN = {
 SLACK_S = 60
 
 
+# Clusters define `module` in the files of login shells. A login shell for every job would read the user's own files
+# too, which are written for people who sit there, and may take seconds.
+_MODULES = "type module >/dev/null 2>&1 || . /etc/profile"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """Where an attempt goes: its key, the queue and node type that placement chose, and its memory if not the job's."""
@@ -163,7 +168,7 @@ class Kind:
         run = ["exec", _path(site.python), "-I", "-S", shlex.quote(program), "run", shlex.quote(folder)]
         return {
             "directives": "\n".join(words.directives),
-            "setup": "\n".join(site.setup),
+            "setup": "\n".join([_MODULES, *site.setup] if site.setup else []),
             "run": " ".join(run),
             "name": request.name,
             "key": where.key,

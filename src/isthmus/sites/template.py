@@ -25,7 +25,7 @@ def check_template(text: str, names: Iterable[str], place: str = "template") -> 
     if RUN not in (match[1] for match in _NAME.finditer(text)):
         raise Invalid("It does not start the job.", place=place, hint="Put {{run}} on its last line.")
     if not text.startswith("#!"):
-        raise Invalid("Its first line does not name the shell.", place=place, hint="Begin with #!/bin/bash -l")
+        raise Invalid("Its first line does not name the shell.", place=place, hint="Begin with #!/bin/bash")
 
 
 def fill(text: str, values: Mapping[str, object]) -> str:

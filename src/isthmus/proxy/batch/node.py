@@ -57,7 +57,7 @@ echo "isthmus-node: end"
 _ENGINES = {"ch-run": "charliecloud"}
 
 
-def script(api_url="", setup=(), python="python3", shell="/bin/bash -l", directives=()):
+def script(api_url="", setup=(), python="python3"):
     """The text of a batch script that prints what `parse` reads. ``setup`` are the site's lines before every job."""
     match = re.match(r"^https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d+))?", api_url or "")
     host = match.group(1).strip("[]") if match else ""
@@ -65,7 +65,10 @@ def script(api_url="", setup=(), python="python3", shell="/bin/bash -l", directi
     if not re.match(r"^[\w./~+-]+$", python):
         python = "python3"
     body = _SCRIPT % {"host": host, "port": port, "python": python}
-    return "\n".join(["#!" + shell] + list(directives) + list(setup)) + body
+    lines = ["#!/bin/bash"]
+    if setup:
+        lines += ["type module >/dev/null 2>&1 || . /etc/profile"] + list(setup)  # as before every job
+    return "\n".join(lines) + body
 
 
 def parse(text):

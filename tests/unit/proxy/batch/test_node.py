@@ -53,9 +53,14 @@ def test_the_script_runs_in_a_bare_shell(tmp_path: Path) -> None:
     job_folder = tmp_path / "scratch" / "job-77"
     job_folder.mkdir(parents=True)
     done = subprocess.run(
-        ["sh"],
+        ["bash"],
         input=node.script("http://127.0.0.1:9", ("SET_UP=done", "export SET_UP")),
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(job_folder), "SLURM_JOB_ID": "77"},
+        env={
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "TMPDIR": str(job_folder),
+            "SLURM_JOB_ID": "77",
+            "BASH_FUNC_module%%": "() { :; }",  # a cluster's own: /etc/profile is left alone then
+        },
         capture_output=True,
         text=True,
         check=True,

@@ -14,9 +14,12 @@ TIMEOUT_S = 60.0
 # So many ids go into one command: the kernel takes 128 KiB in one word.
 CHUNK = 2000
 
-# What sbatch is started with, and so what the job's environment begins as. The rest of a login's environment comes
-# from the login shell that runs the script, not from however the proxy was started.
-KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ", "MODULEPATH")
+# What sbatch is started with, and so what the job's environment begins as: enough for a login and for `module`, but not
+# what the proxy happens to have, which for a site on the control plane's own machine may be its secrets.
+KEPT = re.compile(
+    r"^(HOME|USER|LOGNAME|SHELL|PATH|LD_LIBRARY_PATH|LANG|LANGUAGE|LC_\w+|TZ|"
+    r"BASH_ENV|BASH_FUNC_(module|ml|_module_raw)\b.*|MODULE\w*|LMOD_\w+)$"
+)
 # Where SLURM itself is found.
 SLURM_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 # Sites tell people to set these in their profile. SLURM lets such a variable win over the script, and we don't: where
@@ -104,8 +107,7 @@ def asking():
 
 def submitting(script, argv):
     """The environment of sbatch for this script."""
-    found = {name: os.environ[name] for name in KEPT + SLURM_KEPT if name in os.environ}
-    found.update((name, value) for name, value in os.environ.items() if name.startswith("LC_"))
+    found = {name: value for name, value in os.environ.items() if KEPT.match(name) or name in SLURM_KEPT}
     with open(script, encoding="utf-8", errors="replace") as file:
         directives = " ".join([line for line in file if line.startswith("#SBATCH")] + [""] + list(argv))
     for name, letter in DEFAULTS.items():
