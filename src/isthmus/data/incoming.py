@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from isthmus.data.digests import hex_of, name_of
 from isthmus.domain.errors import Conflict, Invalid, Unavailable
@@ -80,7 +80,8 @@ class Incoming:
     async def seal(self, digest: str = "", size: int | None = None) -> tuple[Path, str, int]:
         """Check what has come and flush it to the disk: ``(path, sha256:…, size)``.
 
-        Raises Invalid (code ``digest``, ``size``) when it is not what was announced; the bytes are then gone.
+        Raises Invalid (code ``digest``, ``size``) when it is not what was announced; the bytes are then gone, unless
+        there are just too few.
         """
         return await asyncio.to_thread(self.seal_now, digest, size)
 
@@ -96,19 +97,32 @@ class Incoming:
         left = memoryview(data)
         try:
             while left:
-                count = os.write(self._handle, left[:CHUNK])
+                count = os.pwrite(self._handle, left[:CHUNK], self.offset)
                 known.update(left[:count])
                 self.offset += count
                 left = left[count:]
         except OSError as error:
             raise no_room(error, self._path) from error
 
+    def copy_now(self, source: BinaryIO) -> bool:
+        """Add some bytes of an open file from our offset on, copied by the kernel; False at its end. Blocks."""
+        try:
+            os.lseek(self._handle, self.offset, os.SEEK_SET)  # not opened to append: sendfile can't do that
+            count = os.sendfile(self._handle, source.fileno(), self.offset, 64 * CHUNK)
+        except OSError as error:
+            raise no_room(error, self._path) from error
+        self._known = None  # it is read back when it is sealed
+        self.offset += count
+        return count > 0
+
     def seal_now(self, digest: str = "", size: int | None = None) -> tuple[Path, str, int]:
         """As `seal`, in the caller's thread."""
-        found = self._hash().hexdigest()
         if size is not None and size != self.offset:
-            self._forget()
-            raise Invalid(f"{self.offset} bytes came, {size} were announced.", place="size", code="size")
+            came = self.offset
+            if came > size:
+                self._forget()
+            raise Invalid(f"{came} bytes came, {size} were announced.", place="size", code="size")
+        found = self._hash().hexdigest()
         if digest and hex_of(digest) != found:
             self._forget()
             raise Invalid(
@@ -144,7 +158,7 @@ def _locked(path: Path) -> int:
     """Open the part file as its only writer. A lock of the kernel's: it goes with its process."""
     while True:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise no_room(error, path) from error
         try:

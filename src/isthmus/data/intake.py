@@ -2,10 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-from isthmus.data.incoming import CHUNK, Incoming
+from isthmus.data.incoming import Incoming
 from isthmus.runner import canonical
 
 
@@ -32,18 +31,14 @@ async def read_into(
 def _read(
     incoming: Incoming, path: Path, digest: str, size: int | None, stop: threading.Event
 ) -> tuple[Path, str, int] | None:
-    for piece in _pieces(path, incoming.offset):
-        if stop.is_set():
-            return None
-        incoming.write_now(piece)
-    return incoming.seal_now(digest, size)
-
-
-def _pieces(path: Path, offset: int) -> Iterator[bytes]:
     if path.is_dir():
-        yield from canonical.stream(str(path), offset)
-        return
-    with path.open("rb", buffering=0) as file:
-        file.seek(offset)
-        while piece := file.read(CHUNK):
-            yield piece
+        for piece in canonical.stream(str(path), incoming.offset):
+            if stop.is_set():
+                return None
+            incoming.write_now(piece)
+    else:
+        with path.open("rb", buffering=0) as file:
+            while incoming.copy_now(file):
+                if stop.is_set():
+                    return None
+    return incoming.seal_now(digest, size)
