@@ -29,7 +29,7 @@ UNCERTAIN = re.compile(
 # ... for a refusal that passes: as many jobs are there as may be.
 PASSING = re.compile(r"job limit|max_u_jobs|max_jobs|too many|maximum number of (active )?jobs", re.IGNORECASE)
 # Words of commands about a job that is gone.
-GONE = re.compile(r"does not exist|do not exist|job id \S+ not found|already in deletion", re.IGNORECASE)
+GONE = re.compile(r"does not exist|do not exist|job (id|name) \S+ not found|already in deletion", re.IGNORECASE)
 # qacct's words for there being no accounting that this user can read.
 UNREADABLE = re.compile(r"no such file|permission denied|no jobs running since startup|can't open", re.IGNORECASE)
 
