@@ -32,6 +32,7 @@ def environment(job: dict, secrets: dict, folder: files.Folder, base: dict) -> t
     told["PYTHONPATH"] = ":".join(paths)
     given.update(told)
     env.update(given)
+    env["PWD"] = folder.at(files.WORK)  # as a shell that had gone there would say
     return env, sorted(given)
 
 
