@@ -365,7 +365,9 @@ class FakeSite:
         self.prepared.append(dict(request))
         name = str(request["to"])
         if request["op"] == "link":
-            self._keep(f"cache/{name}", _whole_file(request["source"]), bool(request.get("unpack")))
+            source = str(request["source"])
+            data = self.files[source] if source in self.files else _whole_file(source)
+            self._keep(f"cache/{name}", data, bool(request.get("unpack")))
         elif f"cache/{name}" not in self.files:
             self._keep(f"cache/{name}", b"", False)
         await self._answer("prepare")

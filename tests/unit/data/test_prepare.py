@@ -16,6 +16,7 @@ import pytest
 from isthmus.proxy import layers, prepare
 from isthmus.proxy.errors import ProxyError
 from isthmus.runner import canonical
+from tests.testbed.waiting import wait_for
 
 
 @pytest.fixture
@@ -165,8 +166,7 @@ def test_many_who_ask_wait_for_one(work: Path, tmp_path: Path) -> None:
     ]
     for thread in threads:
         thread.start()
-    while not (tmp_path / "count").exists():
-        pass
+    wait_for((tmp_path / "count").exists, "the command to run")
     (tmp_path / "count.go").touch()
     for thread in threads:
         thread.join()
@@ -184,8 +184,7 @@ def test_an_orphan_keeps_others_from_its_entry(work: Path, tmp_path: Path) -> No
         assert first.stdin is not None
         first.stdin.write(json.dumps(request))
         first.stdin.close()
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            pass
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "the command to run")
         first.kill()
     made: list[dict[str, object]] = []
     again = {"op": "run", "to": "x", "commands": [["sh", "-c", 'echo fresh > "$1"', "sh", "{part}"]]}
