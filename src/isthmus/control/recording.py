@@ -40,11 +40,20 @@ class Record:
         """Jobs that ended in this record, dependants included once it is flushed."""
         return self._ended
 
-    def event(self, noun: str, noun_id: object, verb: str, *, job_id: int | None = None, **fields: str) -> None:
+    def event(
+        self,
+        noun: str,
+        noun_id: object,
+        verb: str,
+        *,
+        job_id: int | None = None,
+        at: float | None = None,
+        **fields: str,
+    ) -> None:
         """Note something that changes no state."""
         self._events.append(
             {
-                "at": self._now,
+                "at": self._now if at is None else at,
                 "actor": self._actor,
                 "noun": noun,
                 "noun_id": str(noun_id),
@@ -126,7 +135,7 @@ class Record:
             for one in verdict.metrics
         )
         before = AttemptState(row.state)
-        job_state = JobState(row.job_state)
+        job_state = self._passed_running(row, verdict)
         if verdict.state is not None and attempt_may_go(before, verdict.state):
             changes["state"] = verdict.state.value
             if verdict.state.ended:
@@ -138,6 +147,16 @@ class Record:
         elif verdict.waiting and job_state is JobState.PENDING:
             self.job_columns(row.job_id, message=f"{row.site_name}: {verdict.waiting}")
         self._attempts.append(changes)
+
+    def _passed_running(self, row: attempt_rows.AttemptRow, verdict: Verdict) -> JobState:
+        """The job's state before the verdict's: where its start and its end came together, it ran in between."""
+        state = JobState(row.job_state)
+        ended = verdict.state is not None and verdict.state.rank > AttemptState.RUNNING.rank
+        if verdict.started_at is None or not ended or state not in (JobState.STAGING, JobState.PENDING):
+            return state
+        fields = {"before": state.value, "after": JobState.RUNNING.value}
+        self.event("job", row.job_id, "state", job_id=row.job_id, at=verdict.started_at, **fields)
+        return JobState.RUNNING
 
     def collected(self, row: attempt_rows.AttemptRow, failure: str, retry: Retry) -> None:
         """The outputs of an attempt were checked and brought home, or ``failure`` says why not."""
