@@ -279,7 +279,7 @@ class Sites:
 
     def _note(self, conn: Connection, caller: Caller, name: str, verb: str, **fields: str) -> None:
         unit = Record(conn, self._now(), caller.user.name)
-        unit.event("site", name, verb, job_id=None, **fields)
+        unit.event("site", name, verb, job_id=None, at=None, **fields)
         unit.flush()
 
     def _view(self, conn: Connection, name: str) -> SiteView:
