@@ -11,7 +11,16 @@ from starlette.responses import Response
 
 from isthmus import codec
 from isthmus.api import problems
-from isthmus.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from isthmus.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    SiteError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
 STRICT = {"extra": "forbid"}  # of request bodies: a field that we do not know is a mistake
 MAX_ID = 2**53 - 1  # the largest that a client in JavaScript reads exactly
@@ -31,7 +40,7 @@ def _problem(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
     }
 
 
-PROBLEMS = _problem(Unauthenticated, Forbidden, NotFound, Invalid)
+PROBLEMS = _problem(Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, Invalid, SiteError, Unavailable)
 
 
 class StrictRequest(Request):
