@@ -83,7 +83,7 @@ def explain(engine: str, code: int, tail: bytes):
     if not lines:
         return None
     said = lines[-1].strip()
-    if any(re.search(not_found, line) for line in lines):
+    if any(re.search(not_found, line, re.IGNORECASE) for line in lines):
         return "COMMAND", said
     return "CONTAINER", said
 
@@ -273,14 +273,14 @@ _WRAP = {
 # Engine -> (its own exit codes, how its own lines look, which of them mean that the command is not there).
 _RUNTIME = (
     (125, 126, 127),
-    r"(?i)^(Error|docker|podman|time=.*level=error)|OCI runtime|container_linux|runc|crun",
-    r"(?i)executable file (`[^`]*` )?not found|no such file or directory.*(exec|stat)|"
+    r"^(Error|docker|podman|time=.*level=error)|OCI runtime|container_linux|runc|crun",
+    r"executable file (`[^`]*` )?not found|no such file or directory.*(exec|stat)|"
     r"exec[: ].*(no such file|permission denied)",
 )
 _APPTAINER = (
     (255, 126, 127),
     r"(FATAL|ERROR):",
-    r"executable file not found|exec .* failed: (no such file|permission denied)|(?i)failed to exec",
+    r"executable file not found|exec .* failed: (no such file|permission denied)|failed to exec",
 )
 _FAILURES = {
     "podman": _RUNTIME,

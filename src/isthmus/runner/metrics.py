@@ -42,11 +42,10 @@ class Tail(object):
                 self.offset += len(piece)
                 text = self._rest + piece
                 # A log of gigabytes that says nothing to us must cost no more than one search through it.
-                parts = text.split(b"\n") if self.mark in text else text[text.find(b"\n") :].rpartition(b"\n")[::2]
-                parts = list(parts)
+                parts = text.split(b"\n") if self.mark in text else [text.rpartition(b"\n")[2]]
                 self._rest = parts.pop()
-                if self._skipping and parts:
-                    del parts[0]
+                if self._skipping and b"\n" in piece:
+                    parts = parts[1:]
                     self._skipping = False
                 for line in parts:
                     if len(line) <= LONGEST_LINE:
