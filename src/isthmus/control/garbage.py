@@ -36,7 +36,7 @@ async def of_store(
     if only is None and not dry_run:
         await _drop_uploads(store, uploads, now)
     kept = await db.read(artefacts.referenced) | await db.read(replicas.needed)
-    kept |= {upload.what.digest for upload in await uploads.all()}
+    kept |= {upload.what.digest for upload in await uploads.all() if not upload.artefact}
     gone: list[Stored] = []
     async for stored in store.all():
         if stored.digest in kept or (only is not None and stored.digest not in only):

@@ -110,7 +110,11 @@ class Incoming:
             os.lseek(self._handle, self.offset, os.SEEK_SET)  # not opened to append: sendfile can't do that
             count = os.sendfile(self._handle, source.fileno(), self.offset, 64 * CHUNK)
         except OSError as error:
-            raise no_room(error, self._path) from error
+            if error.errno != errno.EINVAL:
+                raise no_room(error, self._path) from error
+            data = os.pread(source.fileno(), CHUNK, self.offset)  # a file system that can't
+            self.write_now(data)
+            return bool(data)
         self._known = None  # it is read back when it is sealed
         self.offset += count
         return count > 0

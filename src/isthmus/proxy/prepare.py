@@ -145,7 +145,13 @@ def _copy(source, part):
     with open(source, "rb", buffering=0) as old, open(part, "x+b", buffering=0) as new:
         size = 0
         while True:
-            count = os.sendfile(new.fileno(), old.fileno(), size, COPY)
+            try:
+                count = os.sendfile(new.fileno(), old.fileno(), size, COPY)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                piece = os.pread(old.fileno(), CHUNK, size)  # a file system that can't
+                count = new.write(piece) if piece else 0
             if not count:
                 break
             size += count
