@@ -457,10 +457,14 @@ def test_nodes_without_a_route_say_so(enter: Enter, slurm_isolated: SlurmCluster
 
 
 def test_partitions_of_other_groups_are_left_out(enter: Enter, users: list[Any], tmp_path: Path) -> None:
-    """As a normal user, under the oldest Python that there is here."""
+    """As a normal user."""
     import subprocess
 
-    partitions = (*GPU_AND_DEBUG, Partition("staff", options="AllowGroups=root"))
+    partitions = (
+        *GPU_AND_DEBUG,
+        Partition("staff", options="AllowGroups=root"),
+        Partition("shared", options="MaxCPUsPerNode=2 MaxMemPerNode=1000"),
+    )
     with SlurmCluster(nodes=1, gpus=0, partitions=partitions) as cluster:
         program = "import json; from isthmus.proxy.batch import slurm; print(json.dumps(slurm.probe({})))"
         done = subprocess.run(
@@ -472,7 +476,10 @@ def test_partitions_of_other_groups_are_left_out(enter: Enter, users: list[Any],
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
-        assert [queue["name"] for queue in found["queues"]] == ["gpu", "debug"]
+        assert [queue["name"] for queue in found["queues"]] == ["gpu", "debug", "shared"]
+        (whole,), (bounded,) = found["queues"][0]["nodes"], found["queues"][2]["nodes"]
+        assert (whole["cpus"], whole["mem"] >> 20) == (4, 4000)
+        assert (bounded["cpus"], bounded["mem"] >> 20) == (2, 1000)
         assert any("staff" in note for note in found["notes"])
         assert "node_python" not in found
 

@@ -211,7 +211,14 @@ def find_kind(name: str) -> Kind:
     where = _found().get(name)
     if where is None:
         raise Invalid(f"There is no kind of site {name!r}.", place="kind", hint=nearest(name, kind_names()))
-    kind = importlib.import_module(where).KIND if isinstance(where, str) else where.load()
+    try:
+        kind = importlib.import_module(where).KIND if isinstance(where, str) else where.load()
+    except ImportError as error:
+        raise Invalid(
+            f"The kind of site {name!r} can't be loaded: {error}.",
+            place="kind",
+            hint="The package that brings it is broken, or made for another version of Isthmus.",
+        ) from error
     if not isinstance(kind, Kind):
         raise Invalid(
             f"The kind of site {name!r} is broken: its entry point names {kind!r}.",

@@ -44,6 +44,16 @@ def test_nodes_that_are_away_are_counted_and_told() -> None:
     ]
 
 
+def test_partitions_of_other_accounts_are_barred() -> None:
+    mine = {"AllowAccounts": "p1,p2"}
+    assert inventory._barred(mine, set(), ["p2", "p3"]) == ""
+    assert "p1, p2" in inventory._barred(mine, set(), ["p3"])
+    assert inventory._barred(mine, set(), []) == "", "accounts that are not known bar nothing"
+    assert "p3" in inventory._barred({"DenyAccounts": "p3,p4"}, set(), ["p3"])
+    assert inventory._barred({"DenyAccounts": "p3"}, set(), ["p3", "p5"]) == ""
+    assert inventory._barred({}, set(), ["p3"]) == ""
+
+
 def test_accounts_and_qos(recorded: Recorded) -> None:
     assert inventory.associations(recorded("slurm-22.05-sacctmgr-assoc.txt")) == (["proj", "root"], ["normal"])
     assert inventory.associations("p1|normal,long\np2|long,debug\np1|gpu\n") == (

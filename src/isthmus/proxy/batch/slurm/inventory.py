@@ -22,17 +22,17 @@ def inventory(options):
     notes: list = []
     queues: list = []
     others = 0
+    accounts, qos, said = _associations(clusters[0])
+    notes.extend(said)
     for cluster in clusters:
-        found, said = _queues(cluster, options)
+        found, said = _queues(cluster, options, [str(options["account"])] if options.get("account") else accounts)
         queues.extend(queue for queue in found if queue["name"] not in [known["name"] for known in queues])
         notes.extend(said)
         others += slurm.query([], {"clusters": cluster}).others
-    result = {"batch": _version(), "queues": queues, "others": others}
+    result = {"batch": _version(), "queues": queues, "others": others, "accounts": accounts, "qos": qos}
     result["accounting"] = accounting.kind(clusters[0])
     if result["accounting"] == "none":
         notes.append("SLURM keeps no accounting that you may read: it forgets a job minutes after its end.")
-    result["accounts"], result["qos"], said = _associations(clusters[0])
-    notes.extend(said)
     if queues and not any(queue["default"] for queue in queues) and not options.get("partition"):
         names = ", ".join(queue["name"] for queue in queues)
         notes.append("There is no default partition: the first that fits a job is used, of %s." % names)
@@ -47,8 +47,8 @@ def _version():
     return "SLURM " + said[-1] if said else "SLURM"
 
 
-def _queues(cluster, options):
-    """The partitions that this user may use: ``[queue]``, the default first, and notes."""
+def _queues(cluster, options, accounts):
+    """The partitions that this user, and these accounts, may use: ``[queue]``, the default first, and notes."""
     partitions = parse_partitions(commands.ask(["scontrol", "--all", "--oneliner", "show", "partition"], cluster))
     sinfo = ["sinfo", "--noheader", "--all", "--exact", "--format=" + parse.SINFO_FORMAT]
     nodes, away = node_types(commands.ask(sinfo, cluster))
@@ -58,9 +58,9 @@ def _queues(cluster, options):
     for name, settings in partitions.items():
         if wanted and name not in wanted:
             continue
-        allowed = settings.get("AllowGroups", "ALL").split(",")
-        if os.getuid() and (settings.get("RootOnly") == "YES" or ("ALL" not in allowed and not groups & set(allowed))):
-            notes.append("Partition %s is left out: it is for root or the groups %s." % (name, ", ".join(allowed)))
+        barred = _barred(settings, groups, accounts)
+        if barred:
+            notes.append("Partition %s is left out: %s." % (name, barred))
             continue
         if away.get(name):
             total = sum(kind["count"] for kind in nodes.get(name, []))
@@ -72,12 +72,34 @@ def _queues(cluster, options):
                 "up": settings.get("State", "UP") == "UP",
                 "max_time": parse.seconds(settings.get("MaxTime", "")),
                 "max_nodes": _whole(settings.get("MaxNodes")),
-                "nodes": nodes.get(name, []),
+                "nodes": [_bounded(kind, settings) for kind in nodes.get(name, [])],
             }
         )
     notes.extend("There is no partition %s." % name for name in wanted if name not in partitions)
     queues.sort(key=lambda queue: (not queue["default"], -sum(kind["count"] for kind in queue["nodes"])))
     return queues, notes
+
+
+def _barred(settings, groups, accounts):
+    """Why none of these groups or accounts may use a partition with these settings; "" if some may."""
+    allowed = settings.get("AllowGroups", "ALL").split(",")
+    if os.getuid() and settings.get("RootOnly") == "YES":
+        return "it is for root"
+    if os.getuid() and "ALL" not in allowed and not groups & set(allowed):
+        return "it is for the groups " + ", ".join(allowed)
+    allowed = settings.get("AllowAccounts", "ALL").split(",")
+    if accounts and "ALL" not in allowed and not set(accounts) & set(allowed):
+        return "it is for the accounts " + ", ".join(allowed)
+    denied = settings.get("DenyAccounts", "").split(",")
+    if accounts and set(accounts) <= set(denied):
+        return "it is not for the accounts " + ", ".join(denied)
+    return ""
+
+
+def _bounded(kind, settings):
+    """A node type as jobs of a partition with these settings get it."""
+    cpus, mem = _whole(settings.get("MaxCPUsPerNode")), _whole(settings.get("MaxMemPerNode")) * MIB
+    return dict(kind, cpus=min(cpus or kind["cpus"], kind["cpus"]), mem=min(mem or kind["mem"], kind["mem"]))
 
 
 def parse_partitions(text):
