@@ -20,7 +20,7 @@ from isthmus.api import http
 from isthmus.api.services import Services
 from tests.testbed.control import ControlPlane
 
-EXAMPLES = 15  # for each of the operations: a minute in all
+EXAMPLES = 10  # for each of the operations: a minute in all
 
 ABSENT = cast(Any, None)
 DESCRIPTION = http.create(

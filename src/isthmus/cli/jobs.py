@@ -278,14 +278,13 @@ def _ending(job: "JobView") -> str:
 def _one(job: "JobView") -> None:
     from isthmus import codec
 
-    why = " ".join(filter(None, (job.reason.sentence, job.message)))
     spec = codec.changed(job.spec) if job.spec else {}
     wanted = [(name, _words(value)) for name, value in spec.items() if name not in ("name", "priority", "deadline")]
     output.facts(
         [
             ("job", f"{job.id}  {job.name}".strip()),
             ("state", f"{job.state.value}: {job.state.meaning}"),
-            ("why", why),
+            ("why", run.why(job)),
             ("user", job.user),
             ("array", f"{job.array}, index {job.index}" if job.array else ""),
             ("site", " ".join(filter(None, (job.site, job.node)))),

@@ -224,8 +224,14 @@ def ended(job: "JobView") -> str:
     """How it ended, in a line."""
     if job.state.value == "COMPLETED":
         return "COMPLETED"
-    code = f" (exit code {job.exit_code})" if job.exit_code else ""
-    return f"{job.state.value}{code}: {' '.join(filter(None, (job.reason.sentence, job.message)))}".rstrip(": ")
+    return f"{job.state.value}: {why(job)}".rstrip(": ")
+
+
+def why(job: "JobView") -> str:
+    """Why it is as it is: the reason's sentence and the message, which says the same of a command's own end."""
+    if job.reason.value in ("EXIT_CODE", "SIGNAL") and job.message:
+        return job.message
+    return " ".join(filter(None, (job.reason.sentence, job.message)))
 
 
 def write(data: bytes) -> None:
