@@ -125,6 +125,7 @@ class Demo:
         """Try the settings of the grid as one array of jobs, and bring their results home."""
         self.screen.chapter(f"A sweep: an array of {len(sweep.GRID)} jobs")
         options = [word for name in sweep.GRID[0] for word in (f"--{name}", "{" + name + "}")]
+        options += ["--refit", str(sweep.REFIT)]
         request = {
             **self.request("sweep", sp500, code, options),
             "array": {"parameters": [dict(settings) for settings in sweep.GRID]},
@@ -133,9 +134,7 @@ class Demo:
         self.jobs.extend(ids)
         with self.screen.watching(keep=False) as show:
             for jobs in self._look(ids):
-                ended = sum(job.state.ended for job in jobs)
-                here = ", ".join(f"{job.id} {pictures.status(job)}" for job in jobs if job.state.placed)
-                show(pictures.states(jobs, sweep.GRID), f"  {ended} of {len(jobs)} done; {here}")
+                show(pictures.states(jobs, sweep.GRID), f"  {pictures.count(jobs)}")
         results = []
         for job, settings in zip(ids, sweep.GRID, strict=True):
             folder = Path(self.server.data, "results", f"job-{job}")

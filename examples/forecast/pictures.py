@@ -15,7 +15,6 @@ from examples.forecast.screen import Screen
 from isthmus.domain.states import JobState
 from isthmus.domain.views import JobView, Series
 
-
 METRICS = ("year", "actual", "forecast", "mae", "naive_mae")  # what of a job's reports is drawn
 
 
@@ -81,6 +80,13 @@ def states(jobs: Sequence[JobView], grid: Sequence[sweep.Settings]) -> Renderabl
             Text(job.state.value, "green" if job.state is JobState.COMPLETED else ""),
         )
     return table
+
+
+def count(jobs: Sequence[JobView]) -> str:
+    """How many of the jobs are where, and how far those are that run."""
+    done = sum(job.state.ended for job in jobs)
+    running = [f"{job.id} at {share(job):.0%}" for job in jobs if job.state is JobState.RUNNING]
+    return f"{done} of {len(jobs)} done; running: {', '.join(running) or 'none'}"
 
 
 def share(job: JobView) -> float:

@@ -53,8 +53,8 @@ def test_an_interrupt_leaves_nothing_running(folder: Path) -> None:
         )
         try:
             wait_for(
-                lambda: process.poll() is not None or "RUNNING" in (folder / "out").read_text(),
-                "the first job to run",
+                lambda: process.poll() is not None or re.search(r"RUNNING [1-9]", (folder / "out").read_text()),
+                "the first job to report its progress",
                 deadline_s=90,
             )
             assert process.poll() is None, (folder / "out").read_text()
@@ -100,8 +100,6 @@ def test_the_whole_of_it_on_what_the_interrupted_run_left(folder: Path) -> None:
         "--stop",
     ):
         assert words in plain
-    took = re.search(r"All of it took (\d+) s", plain)
-    assert took and int(took[1]) < 180
 
     # The server goes on, and the words that were printed find it.
     data = folder / "demo-data"

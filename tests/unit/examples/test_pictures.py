@@ -76,6 +76,16 @@ def test_the_states_of_a_sweep_have_a_line_each() -> None:
     assert "10" in lines[0] and "mlp, all the past" in lines[0] and "QUEUED" in lines[0]
 
 
+def test_a_sweep_in_one_line() -> None:
+    jobs = [
+        JobView(id=7, state=JobState.COMPLETED),
+        JobView(id=8, state=JobState.RUNNING, progress=Progress(done=1, total=4)),
+        JobView(id=9, state=JobState.PENDING),
+    ]
+    assert pictures.count(jobs) == "1 of 3 done; running: 8 at 25%"
+    assert pictures.count(jobs[:1]) == "1 of 1 done; running: none"
+
+
 def test_a_log_gets_a_line_when_it_is_new_and_the_time_has_come(monkeypatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(screen.time, "monotonic", lambda: clock[0])
