@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed import engines, images, scratch
+from tests.testbed.control import ControlPlane
 from tests.testbed.gridengine import GridEngineCell
 from tests.testbed.network import Network
 from tests.testbed.postgres import PostgresServer
@@ -113,6 +114,13 @@ def postgres(postgres_server: PostgresServer) -> PostgresServer:
     """The PostgreSQL server with an empty database."""
     postgres_server.reset()
     return postgres_server
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    """A control plane on SQLite with the site `local`; tests add sites of names that no other test uses."""
+    with ControlPlane(scratch.folder("plane")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

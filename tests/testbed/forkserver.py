@@ -4,12 +4,15 @@ Reads one JSON line a command on stdin: {"settings": {…}, "log": path}; answer
 listens, or {"error"}. Run by `tests.testbed.control`.
 """
 
+import ctypes
 import json
 import os
 import signal
 import sys
 import traceback
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -26,6 +29,8 @@ def main() -> None:
         if pid == 0:
             os.close(reader)
             os.setsid()
+            # Where the tests are killed, this process ends with its stdin, and with it all that it forked.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             os.dup2(log, 1)

@@ -247,8 +247,11 @@ class SlurmCluster:
     def break_squeue(self, how: Literal["error", "hang", "garbage", "empty"] = "error") -> None:
         """Has squeue fail, hang, print half a line of nonsense, or print nothing (and succeed) for everybody.
 
-        For those only who run with `env` or have logged in with `login_env`.
+        For those only who run with `env` or have logged in with `login_env`. See `squeue_failures`.
         """
+        calls = self.bin / ".calls"
+        calls.write_text("")
+        calls.chmod(0o666)
         body = {
             "error": "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1",
             "hang": "exec sleep 100000",
@@ -256,9 +259,13 @@ class SlurmCluster:
             "empty": "exit 0",
         }[how]
         script = self.bin / ".squeue"
-        script.write_text(f"#!/bin/sh\n{body}\n")
+        script.write_text(f"#!/bin/sh\necho >> {calls}\n{body}\n")
         script.chmod(0o755)
         script.rename(self.bin / "squeue")  # in one step: never half a script
+
+    def squeue_failures(self) -> int:
+        """How often the broken squeue was called since `break_squeue`."""
+        return len((self.bin / ".calls").read_bytes())
 
     def mend(self) -> None:
         """Undoes `break_squeue`. May be called again."""
