@@ -35,6 +35,7 @@ MOUNT_POINTS = (
     "root",
     "run",
     "scratch",
+    "srv",
     "sys",
     "tmp",
     "var/tmp",

@@ -114,6 +114,8 @@ class Attempt(object):
         self._report_start(watch)
         status, rusage = watch.until_end()
         self.usage.ended(rusage)
+        if os.WIFEXITED(status) and not watch.why:
+            self.cleanup = []  # an engine that came to its own end has cleaned up itself
         self._kill_rest()
         watch.read_metrics(last=True)
         return verdict.judge(self, watch, status, memory)
@@ -212,7 +214,6 @@ class Attempt(object):
         if not self.pid:
             return
         process.signal_group(self.pid, signal.SIGKILL)
-        process.kill_family()
         cleanup, self.cleanup = self.cleanup, []
         if cleanup:
             try:
@@ -221,6 +222,7 @@ class Attempt(object):
                 )
             except (OSError, subprocess.SubprocessError):
                 pass  # the engine has forgotten the container already
+        process.kill_family()
 
     def _finish(self, ended):
         usage = self.usage

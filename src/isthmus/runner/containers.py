@@ -19,8 +19,8 @@ what a killed engine leaves behind, or []."""
 # What launchers and batch systems tell the ranks of a job: they must reach the inside too.
 PASSED = re.compile(r"^(SLURM_|PMI_|PMI2_|PMIX_|OMPI_|PRTE_|MPI_|HYDRA_|CUDA_VISIBLE_DEVICES$|NVIDIA_VISIBLE_DEVICES$)")
 
-# In charliecloud up to 0.32 a bind's target must exist in a packed image. This folder does in nearly every one.
-MOUNT = "/mnt"
+# In charliecloud up to 0.32 a bind's target must exist in a packed image. These folders do in nearly every one, empty.
+MOUNTS = ("/mnt", "/srv", "/media")
 
 
 class ContainerError(Exception):
@@ -182,11 +182,13 @@ def _charliecloud(engine, image, options, argv, env, given, place):
     elif _writes_fake(program):
         words.append("--write-fake")
     else:
-        within, binds = _split(binds, place.workdir)
-        binds = [[place.workdir, MOUNT, "rw"]] + binds
+        binds = [bind for bind in binds if bind[0] != bind[1] or not _below(bind[0], place.workdir)]
+        taken = [target for _, target, _ in binds]
+        mount = next((path for path in MOUNTS if not any(_below(target, path) for target in taken)), MOUNTS[0])
+        binds = [[place.workdir, mount, "rw"]] + binds
 
         def inside(text):
-            return text.replace(place.workdir + "/", MOUNT + "/") if within else text
+            return text.replace(place.workdir + "/", mount + "/")
 
         cwd = inside(cwd)
         argv = [inside(word) for word in argv]
@@ -211,9 +213,8 @@ def _make_target(image, source, target):
         pass  # it may lie below another bind (/tmp); else the engine says what is missing
 
 
-def _split(binds, workdir):
-    within = [bind for bind in binds if bind[0] == bind[1] and (bind[0] + "/").startswith(workdir + "/")]
-    return within, [bind for bind in binds if bind not in within]
+def _below(path, top):
+    return (path + "/").startswith(top + "/")
 
 
 def _writes_fake(program):
