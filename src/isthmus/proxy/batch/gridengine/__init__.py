@@ -18,7 +18,8 @@ from isthmus.proxy.errors import ProxyError
 
 __all__ = ["PARALLEL", "REASONS", "STATES", "find", "kill", "probe", "query", "submit"]
 
-PARALLEL = 2
+# Measured on two busy cores: one at a time 6 jobs/s, four 15.
+PARALLEL = 4
 
 # qsub's words for having no certain answer: the job may have been taken.
 UNCERTAIN = re.compile(
