@@ -40,7 +40,7 @@ from isthmus.data.staging import Staging
 from isthmus.data.store import FolderStore
 from isthmus.db import instance
 from isthmus.db import sites as site_rows
-from isthmus.db.engine import Database
+from isthmus.db.engine import Database, parse_url
 from isthmus.domain.clock import Clock, SystemClock
 from isthmus.domain.errors import Conflict, IsthmusError, Unauthenticated
 from isthmus.domain.sites import SiteSpec
@@ -77,7 +77,8 @@ class App:
     @classmethod
     async def _open(cls, settings: Settings, stack: AsyncExitStack) -> Self:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stack.enter_context(_locked(settings))
+        if parse_url(settings.database_url).get_backend_name() == "sqlite":
+            stack.enter_context(_locked(settings))
         certificate = await asyncio.to_thread(_certificate, settings)
         clock: Clock = SystemClock()
         db = await Database.open(settings.database_url)
@@ -143,9 +144,9 @@ async def embedded(data: str | Path | None = None, **more: Any) -> AsyncIterator
 
 @contextlib.contextmanager
 def _locked(settings: Settings) -> Iterator[None]:
-    """The data folder for this process alone, where its database is a file in it.
+    """The data folder for this process alone: two on one SQLite file would not hear of each other's changes in time.
 
-    Two processes on one SQLite file would not hear of each other's changes in time.
+    Processes on one PostgreSQL share it, or a network file system's, for what is uploaded and collected.
     """
     path = settings.data / LOCK_FILE
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
