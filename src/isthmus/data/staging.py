@@ -168,9 +168,11 @@ class Staging:
             except (IsthmusError, asyncio.CancelledError) as error:
                 await asyncio.shield(self._replication.failed(content, *where, error))
                 raise
-        if path == f"cache/{name}" or _lies_outside(content, target):
+        outside = _lies_outside(content, target) and path != f"cache/{name}"
+        if outside or path == f"cache/{name}":
             await self._replication.present(content, *where)
-        self._caches.learn(place, name, path)
+        if not outside:  # what others may change is looked at each time
+            self._caches.learn(place, name, path)
         return path
 
     async def _take_ways(
@@ -187,11 +189,12 @@ class Staging:
             except SourceFailed as failed:
                 failures.append((route.way, failed.error))
             except Refused as error:
-                if error.code == "disk-full" and not evicted:
-                    evicted = True
-                    if await self._caches.evict(place, content):
+                if error.code == "disk-full":
+                    if not evicted and await self._caches.evict(place, content):
+                        evicted = True
                         pending.append(route)
                         continue
+                    raise _full(error) from error
                 if error.code != "digest":
                     raise
                 if not spoilt:
@@ -230,7 +233,7 @@ class Staging:
                 return await self._cook(place, recipe)
             except (Refused, NotFound) as error:
                 if error.code == "disk-full":
-                    raise
+                    raise _full(error) from error
                 failure = error
                 recipe = recipe.otherwise
         assert failure is not None
@@ -284,6 +287,11 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             leaves.append(error)
     return min(leaves, key=lambda one: 2 if isinstance(one, SiteError) and one.transient else 1)
+
+
+def _full(error: IsthmusError) -> Refused:
+    """A full disk ends the attempt: whether and when there is another is the retry policy's to say."""
+    return Refused(error.message, hint=error.hint, code="disk-full")
 
 
 def _lies_outside(content: Content, target: Target) -> bool:

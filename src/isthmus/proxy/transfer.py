@@ -148,7 +148,8 @@ def _unpack(part, path):
 def get(workdir, path: str, offset: int, out: int, token: bytes) -> int:
     """Say what is there, then give its bytes from ``offset`` on: of a folder, its canonical stream."""
     real = os.path.realpath(path)
-    if real != path:
+    adopted = os.path.dirname(path) == os.path.join(workdir.path, files.CACHE)
+    if real != path and not adopted:
         # A link in a work folder: what it leads to must lie in the site's folder too.
         path = Workdir(os.path.realpath(workdir.path)).inside(real)
     status = os.stat(path)

@@ -244,12 +244,15 @@ async def test_a_full_disk_is_told_as_such(ground: Ground, monkeypatch: pytest.M
     content = await ground.dataset(DATA)
 
     async def full(*args: object, **more: object) -> None:
-        raise Refused("The disk of the work folder is full.", code="disk-full")
+        error = Refused("The disk of the work folder is full.", code="disk-full")
+        error.transient = True  # as the proxy says
+        raise error
 
     monkeypatch.setattr(ground.fakes["far"], "put", full)
     with pytest.raises(Refused) as failure:
         await ground.staging.ensure(place, needs(content))
     assert failure.value.code == "disk-full"
+    assert not failure.value.transient, "an attempt that waits for room would wait for ever"
     assert (await ground.replica(place, content.digest)).error.startswith("The disk of the work folder is full")
 
 
