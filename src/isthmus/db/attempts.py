@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, literal, select, update
 
-from isthmus.db.schema import attempts, jobs, outputs, sites, users
+from isthmus.db.schema import attempts, jobs, outputs, sites, users, uses
 
 # A row of `attempts` with the columns of its job that `_with_job` adds.
 AttemptRow = Any
@@ -62,9 +62,17 @@ def load_of_sites(conn: Connection) -> Sequence[Any]:
 def to_clean(conn: Connection, *, before: float, limit: int) -> Sequence[Any]:
     """Ended attempts whose folder at the site may go: (id, key, job_id, job_state, site_id, user_id).
 
-    They ended before that time, their site is still there, and nothing that they left lies at the site alone.
+    They ended before that time, their site is still there, nothing that they left lies at the site alone, and no
+    live attempt reads any of it (there, perhaps).
     """
     alone = select(outputs.c.id).where(outputs.c.attempt_id == attempts.c.id, outputs.c.collected.is_(False))
+    reader = attempts.alias("reader")
+    read = (
+        select(outputs.c.id)
+        .join(uses, uses.c.digest.in_([outputs.c.digest, literal("sha256:") + outputs.c.digest]))
+        .join(reader, reader.c.id == uses.c.attempt_id)
+        .where(outputs.c.attempt_id == attempts.c.id, reader.c.live)
+    )
     statement = (
         select(
             attempts.c.id,
@@ -82,6 +90,7 @@ def to_clean(conn: Connection, *, before: float, limit: int) -> Sequence[Any]:
             attempts.c.ended_at < before,
             sites.c.state != "REMOVED",
             ~alone.exists(),
+            ~read.exists(),
         )
         .order_by(attempts.c.id)
         .limit(limit)

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from isthmus.data.digests import hex_of
 from isthmus.data.garbage import GRACE_S, victims
 from isthmus.data.requirements import Content
-from isthmus.db import artefacts, replicas
+from isthmus.db import artefacts, attempts, replicas
+from isthmus.db.schema import attempts as table
 from isthmus.domain.artefacts import ArtefactKind
 from isthmus.domain.units import Bytes
 from isthmus.sites.base import Cached
-from tests.unit.data.conftest import Ground, in_cache, needs
+from tests.unit.data.conftest import Ground, digest_of, in_cache, needs
 
 NOW = 10_000.0
 NAMES = st.sampled_from([letter * 64 for letter in "abcdef"])
@@ -186,6 +188,29 @@ async def test_what_was_made_from_an_image_goes_with_it_in_use(ground: Ground) -
     await ground.end(attempt)
     taken = await ground.staging.collect_garbage(place, unused_since=time.time())
     assert set(taken.digests) == {f"{digits}.sif", image.digest}
+
+
+@pytest.mark.parametrize("prefix", ["", "sha256:"])
+async def test_the_folder_of_a_job_stays_while_another_reads_its_output(ground: Ground, prefix: str) -> None:
+    place = await ground.site("far")
+    maker = await ground.attempt(place)
+    digest = digest_of(b"model")
+
+    def end(conn: Connection) -> None:
+        job = conn.execute(table.select().where(table.c.id == maker)).one().job_id
+        output = {"job_id": job, "attempt_id": maker, "path": "model", "kind": "file", "size": 5}
+        attempts.add_outputs(conn, [{**output, "digest": prefix + hex_of(digest), "collected": True}])
+        attempts.change(conn, [{"id": maker, "live": False, "state": "COMPLETED", "ended_at": 1.0}])
+
+    await ground.db.write(end)
+    reader = await ground.attempt(place, digest)
+
+    async def may_go() -> list[int]:
+        return [row.id for row in await ground.db.read(attempts.to_clean, before=2.0, limit=10)]
+
+    assert await may_go() == []
+    await ground.end(reader)
+    assert await may_go() == [maker]
 
 
 def _age(ground: Ground, seconds: float = 3600) -> None:
