@@ -15,7 +15,7 @@ Owns when proxies start and end, and what a failure means for the next request. 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from isthmus.domain.errors import BadReply, IsthmusError, Unreachable
@@ -76,6 +76,7 @@ class SiteSession:
         self._starting: dict[str, asyncio.Lock] = {}
         self._started = asyncio.Event()
         self._installing = asyncio.Lock()
+        self._installs = 0
         self._installed = False
         self._opening = self._transfers = 0
         self._used = 0.0
@@ -238,9 +239,10 @@ class SiteSession:
         """Start a proxy, sending the archive first if it is missing."""
         self._opening += 1
         try:
+            before = self._installs
             conversation = await self._try_to_start()
             if conversation is None:
-                await self._install()
+                await self._install(before)
                 conversation = await self._try_to_start()
             if conversation is None:
                 raise Unreachable(
@@ -275,20 +277,32 @@ class SiteSession:
             raise
         return conversation
 
-    async def _install(self) -> None:
+    async def _install(self, before: int) -> None:
+        """Send the archive, unless somebody else has done so since the count of that was `before`."""
         async with self._installing:
-            channel = await self._transport.open(self._launch.install())
+            if self._installs != before:
+                return
+            channel = await self._channel_for(self._launch.install())
             try:
-                try:
+                # If it ends early, its status and stderr tell more.
+                with contextlib.suppress(Unreachable):
                     await channel.write(self._launch.archive.data)
                     await channel.write_eof()
-                except Unreachable:
-                    pass  # it has ended: its status and stderr tell more
                 status = await channel.wait()
                 if status != 0:
                     raise self._launch.install_failure(self.name, status, channel.stderr)
+                self._installs += 1
             finally:
                 await asyncio.shield(channel.close())
+
+    async def _channel_for(self, argv: Sequence[str], full: Callable[[], None] = lambda: None) -> Channel:
+        """A channel, as soon as the connection bears one more; `full` is called each time that it does not."""
+        while True:
+            try:
+                return await self._transport.open(argv)
+            except ChannelsFull as bound:
+                full()
+                await bound.freed()
 
     # ---- transfers
 
@@ -298,24 +312,19 @@ class SiteSession:
             await self._conversation(FILES)
         token = secrets.token_hex(16)
         argv = self._launch.program(name, token, *options)
+        self._backoff.check()
         self._opening += 1
         try:
-            while True:
-                self._backoff.check()
-                try:
-                    return await self._transport.open(argv), token
-                except ChannelsFull as full:
-                    if not self._transfers:
-                        self._make_room()
-                    await full.freed()
-                except Unreachable as error:
-                    self._backoff.failed(error)
-                    raise
+            return await self._channel_for(argv, self._make_room), token
+        except Unreachable as error:
+            self._backoff.failed(error)
+            raise
         finally:
             self._opening -= 1
 
     def _make_room(self) -> None:
-        for line in RETIRING:
+        """Where the proxies have all the channels, end one: another transfer that runs will end by itself."""
+        for line in RETIRING if not self._transfers else ():
             conversation = self._conversations.get(line)
             if conversation is not None and conversation.alive:
                 del self._conversations[line]
@@ -342,7 +351,8 @@ class SiteSession:
         if status is None:
             return Unreachable(f"The connection to {self.name} was lost.", code="connection-lost")
         if status == MISSING:
-            self._installed = False
+            self._installs = 0
+        self._installed = False
         return self._launch.failure(self.name, status, stderr)
 
     # ---- idleness

@@ -17,6 +17,9 @@ from isthmus.sites.transport.base import CHUNK_BYTES, ChannelsFull, Incoming, Sl
 CHANNELS = 6  # at a time: sshd's MaxSessions is 10 by default, and the user may be logged in as well
 WINDOW_BYTES = 8 * 1024 * 1024  # under way unacknowledged: 8 MiB keep 1 Gbit/s busy at a round trip of 60 ms
 CLOSE_S = 2.0
+# A server at its bound (sshd's MaxSessions) still counts a channel that was closed until its program has ended. So one
+# that is refused is tried again: once where others are open, for a while where none is.
+REFUSED_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class SSHTransport:
@@ -82,25 +85,37 @@ class Link:
 
     async def start(self, command: str) -> "SSHChannel":
         """Start a command on a new channel, whose slot has been taken; gives it back if it comes to nothing."""
-        channel = SSHChannel(self.way, self.slots.give)
-        try:
-            await self.way.last.create_session(cast(Any, lambda: channel), command, encoding=None, window=WINDOW_BYTES)
-        except asyncssh.ChannelOpenError as error:
-            channel.connection_lost(error)
-            if not self.way.open:
-                raise cut(self.way.where, self.way.why_lost) from error
-            if not self.slots.used:
-                raise cut(self.way.where, f"it opens no channel ({error.reason})") from error
-            # The server's bound (sshd's MaxSessions) is lower than ours: from now on it holds.
-            self.slots.limit = self.slots.used
-            raise ChannelsFull(self.slots.limit, self.slots.freed) from error
-        except (OSError, asyncssh.Error) as error:
-            channel.connection_lost(None)
-            raise cut(self.way.where, self.way.why_lost if not self.way.open else error) from error
-        except BaseException:
-            channel.connection_lost(None)
-            raise
-        return channel
+        waits = iter(REFUSED_WAITS_S)
+        while True:
+            channel = SSHChannel(self.way, self.slots.give)
+            try:
+                await self.way.last.create_session(
+                    cast(Any, lambda it=channel: it), command, encoding=None, window=WINDOW_BYTES
+                )
+                return channel
+            except asyncssh.ChannelOpenError as error:
+                others = self.slots.used - 1
+                # One that was opened, but not given its program, is no matter of the bound.
+                wait = next(waits, None) if self.way.open and not channel.opened else None
+                if wait is None or (others and wait > REFUSED_WAITS_S[0]):
+                    channel.connection_lost(error)
+                    raise self._refused(error, others) from error
+            except (OSError, asyncssh.Error) as error:
+                channel.connection_lost(None)
+                raise cut(self.way.where, self.way.why_lost if not self.way.open else error) from error
+            except BaseException:
+                channel.connection_lost(None)
+                raise
+            await asyncio.sleep(wait)
+
+    def _refused(self, error: asyncssh.ChannelOpenError, others: int) -> Exception:
+        if not self.way.open:
+            return cut(self.way.where, self.way.why_lost)
+        if not others:
+            return cut(self.way.where, f"it opens no channel ({error.reason})")
+        # The server's bound (sshd's MaxSessions) is lower than ours: from now on it holds.
+        self.slots.limit = others
+        return ChannelsFull(others, self.slots.freed)
 
 
 class SSHChannel(asyncssh.SSHClientSession[bytes]):
@@ -115,6 +130,11 @@ class SSHChannel(asyncssh.SSHClientSession[bytes]):
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = asyncio.Event()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the server has ever opened it."""
+        return self._channel is not None
 
     # ---- what asyncssh calls
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.domain.errors import Unreachable
+from isthmus.sites.transport import base
 from isthmus.sites.transport.base import Transport
 from isthmus.sites.transport.local import LocalTransport
 
@@ -144,7 +145,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_running(transport: Trans
         else:
             started += 1
             await channel.close()
-        await until(lambda: not transport._channels)  # type: ignore[attr-defined]
+        await until(lambda: not base._running)
         if file.exists():
             assert gone(int(file.read_text()))
     assert started < 12
