@@ -22,6 +22,8 @@ from isthmus.domain.states import AttemptState
 ENDED_PATIENCE_S = 5.0
 # Asked and answered that it is nowhere: believed when it is still so after this long.
 GONE_PATIENCE_S = 10.0
+# Between two attempts.
+LONGEST_DELAY_S = 600.0
 # Reasons of the runner that the batch system may know better: it only saw a signal.
 _OUTSIDE = frozenset({Reason.KILLED, Reason.SIGNAL})
 
@@ -255,6 +257,6 @@ def follow_up(retry: Retry, reason: Reason, number: int, mem_bytes: int) -> Agai
     if number >= retry.attempts or not (asked or (retry.infrastructure and reason.infrastructure)):
         return None
     base = float(retry.delay) or (5.0 if reason.infrastructure and reason is not Reason.PREEMPTED else 0.0)
-    delay = min(base * 2 ** (number - 1), 600.0)
+    delay = min(base * 2 ** (number - 1), LONGEST_DELAY_S)
     grown = int(mem_bytes * retry.mem_factor) if reason is Reason.OOM else mem_bytes
     return Again(delay, grown)

@@ -26,6 +26,7 @@ from isthmus.control import places
 from isthmus.control.backlog import Backlog
 from isthmus.control.cleaning import sweep
 from isthmus.control.dispatch import Dispatcher
+from isthmus.control.lifecycle import LONGEST_DELAY_S
 from isthmus.control.live import Live, read_spec
 from isthmus.control.needs import Mark, Needs
 from isthmus.control.needs import mark as needs_mark
@@ -191,7 +192,6 @@ class Supervisor:
         self._noted.clear()
         await self._needs.refresh()
         await self._load_sites(await self.db.read(site_rows.every))
-        now = self.clock.now().timestamp()
 
         def read(conn: Connection) -> tuple[Sequence[Any], list[Any]]:
             return attempt_rows.live(conn), list(job_rows.open_jobs(conn))
@@ -202,7 +202,7 @@ class Supervisor:
             need = self._needs.of(row.job_spec, row.owner_id, row.job_mem_bytes, row.job_zones)
             self._adopt(Live.of_row(row, need))
         for row in waiting:
-            self._take_job(row, now)
+            self._take_job(row)
 
     async def _load_sites(self, rows: Iterable[Any]) -> None:
         for row in rows:
@@ -236,7 +236,7 @@ class Supervisor:
         place.tasks.clear()
         place.workers.clear()
 
-    def _take_job(self, row: job_rows.JobRow, now: float) -> None:
+    def _take_job(self, row: job_rows.JobRow) -> None:
         """A job as it is now: into the queue, out of it, or to be ended."""
         live = self._live.get(row.id)
         if live is not None:
@@ -248,8 +248,13 @@ class Supervisor:
             return
         need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones)
         ticket = Ticket(-row.priority, row.id, row.submitted_at)
-        self._backlog.put(need, ticket, wake_at=row.wake_at or 0.0, now=now)
+        self._backlog.put(need, ticket, wake_at=self._wake_at(row), now=self.clock.monotonic())
         self._noted.pop(need, None)
+
+    def _wake_at(self, row: job_rows.JobRow) -> float:
+        """When a job may be placed, by the monotonic clock. Set back, the time of day must not make it wait for days."""
+        left = (row.wake_at or 0.0) - self.clock.now().timestamp()
+        return self.clock.monotonic() + min(left, LONGEST_DELAY_S) if left > 0 else 0.0
 
     # ---- one cycle
 
@@ -263,8 +268,8 @@ class Supervisor:
         if changed:
             await self._needs.refresh(mark)
         for row in changed:
-            self._take_job(row, now)
-        next_wake = self._backlog.wake(now)
+            self._take_job(row)
+        next_wake = self._backlog.wake(self.clock.monotonic())
         if self._backlog.ready:
             result = plan(
                 self._backlog.ready, [place.snapshot for place in self._places.values()], now, fits=self._fits
@@ -272,7 +277,9 @@ class Supervisor:
             if result.assignments:
                 await self._start(result.assignments, now)
             await self._note_waiting(result)
-        return LONGEST_SLEEP_S if next_wake is None else max(0.05, min(LONGEST_SLEEP_S, next_wake - now))
+        if next_wake is None:
+            return LONGEST_SLEEP_S
+        return max(0.05, min(LONGEST_SLEEP_S, next_wake - self.clock.monotonic()))
 
     async def _start(self, assignments: list[Assignment], now: float) -> None:
         """Commit the attempts, then hand them to the workers."""
