@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from sqlalchemy import Connection
 
-from isthmus.db import leases, users
+from isthmus.db import leases, threads, users
 from isthmus.db.engine import Database
 from isthmus.db.notifications import SUPERVISOR, tell
 from isthmus.domain.errors import Conflict, Unavailable
@@ -112,9 +112,12 @@ async def test_while_the_server_is_away_calls_say_so_and_later_ones_work(own_ser
     await db.close()
 
 
-async def test_a_connection_cut_in_a_transaction_undoes_it_whole(pair: tuple[Database, Database]) -> None:
+async def test_a_connection_cut_in_a_transaction_undoes_it_whole(
+    pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those who share the commit as well: all of them hear of it, none of it is kept."""
     here, there = pair
+    monkeypatch.setattr(threads, "GROUP_S", 60.0)  # what waits is committed together, however slow this machine is
     inside, go_on = threading.Event(), threading.Event()
 
     def hold(_connection: Connection) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from isthmus.db import migrations
-from isthmus.db.notifications import SUPERVISOR, Listener, Topics
+from isthmus.db.notifications import CONNECT, SUPERVISOR, Listener, Topics
 from isthmus.db.threads import Readers, Writer
 from isthmus.domain.errors import Invalid, Unavailable
 
@@ -187,7 +187,7 @@ def _postgresql(url: URL, *, readonly: bool) -> Engine:
             poolclass=NullPool,
             isolation_level="REPEATABLE READ" if readonly else "READ COMMITTED",
             execution_options={"postgresql_readonly": True} if readonly else {},
-            connect_args={"connect_timeout": 10, "application_name": "isthmus"},
+            connect_args=dict(CONNECT),
         )
     except (ModuleNotFoundError, NoSuchModuleError):
         hint = "Run: pip install 'isthmus[postgres]'"
@@ -196,7 +196,8 @@ def _postgresql(url: URL, *, readonly: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
-        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+        # Shorter than others wait for a lock: a process that is frozen in a transaction holds nobody up for longer.
+        connection.execute("SET idle_in_transaction_session_timeout = '5s'")
         connection.commit()
 
     if not readonly:

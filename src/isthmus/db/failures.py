@@ -51,10 +51,21 @@ def translate(error: BaseException) -> BaseException:
         code = getattr(own, "sqlstate", None) or ""
         known = _POSTGRESQL.get(code) or _POSTGRESQL.get(code[:2])
         if known is None and (error.connection_invalidated or (not code and _is_operational(own))):
-            known = ("There is no connection to the database server.", "Check that it runs, and the database's URL.")
+            return unreachable(error)
     if known is None:
         return error
-    translated = Unavailable(f"{known[0]} ({_first_line(own)})", hint=known[1], code="database-unavailable")
+    return _unavailable(error, own, *known)
+
+
+def unreachable(error: Exception) -> Unavailable:
+    """What to say when there is no connection to a server."""
+    own = getattr(error, "orig", None) or error
+    hint = "Check that it runs, and the database's URL."
+    return _unavailable(error, own, "There is no connection to the database server.", hint)
+
+
+def _unavailable(error: Exception, own: BaseException | None, sentence: str, hint: str) -> Unavailable:
+    translated = Unavailable(f"{sentence} ({_first_line(own)})", hint=hint, code="database-unavailable")
     translated.__cause__ = error
     return translated
 

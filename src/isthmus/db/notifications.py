@@ -10,9 +10,13 @@ import contextlib
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
+
+from isthmus.db.failures import unreachable
+from isthmus.domain.errors import Unavailable
 
 SUPERVISOR = "supervisor"
 EVERYTHING = "*"
@@ -21,6 +25,15 @@ TOPICS = "isthmus.topics"  # where a connection keeps what its transaction told
 CHANNEL = "isthmus"
 MAX_PAYLOAD = 7900  # PostgreSQL takes less than 8000 bytes
 RETRY_S = 1.0
+
+# How every connection to PostgreSQL is made; one that went silent is noticed after a minute.
+CONNECT: dict[str, Any] = {
+    "connect_timeout": 10,
+    "application_name": "isthmus",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 
 
 def tell(connection: Connection, *topics: str) -> None:
@@ -56,51 +69,87 @@ class Topics:
 
 
 class Listener:
-    """Carries topics between processes that share a PostgreSQL database."""
+    """Carries topics between processes that share a PostgreSQL database. Used from the event loop only.
+
+    It waits on the connection's socket itself: no thread, and nothing that must be cancelled.
+    """
 
     def __init__(self, url: URL, topics: Topics) -> None:
-        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._topics = topics
         self._me = secrets.token_hex(8)  # its own news, which it knows already
-        self._task: asyncio.Task[None] | None = None
+        self._connection: Any = None  # a psycopg.Connection; the package is optional
+        self._socket = -1
+        self._mending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen; returns when what is told from now on will be heard."""
-        listening = asyncio.Event()
-        self._task = asyncio.create_task(self._run(listening), name="database-listener")
-        await listening.wait()
+        """Listen; returns when what is told from now on will be heard. Raises Unavailable."""
+        import psycopg
+
+        loop = asyncio.get_running_loop()
+        connecting = loop.run_in_executor(None, self._connect)
+        try:
+            self._connection = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_hang_up)
+            raise
+        except psycopg.Error as error:
+            raise unreachable(error) from error
+        self._socket = self._connection.fileno()
+        loop.add_reader(self._socket, self._hear)
 
     async def stop(self) -> None:
-        if self._task is None:
-            return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
+        """Hear no more. May be called again."""
+        if self._mending is not None:
+            self._mending.cancel()
+            await asyncio.gather(self._mending, return_exceptions=True)
+        self._let_go()
 
     def publish(self, connection: Connection, topics: set[str]) -> None:
-        """Send the topics with the transaction's commit."""
+        """Send the topics with the transaction's commit. Called in the writer's thread."""
         payload = " ".join([self._me, *sorted(topics)])
         if len(payload.encode()) > MAX_PAYLOAD:
             payload = f"{self._me} {EVERYTHING}"
         connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
 
-    async def _run(self, listening: asyncio.Event) -> None:
+    def _connect(self) -> Any:
         import psycopg
 
-        while True:
-            try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._dsn, autocommit=True, connect_timeout=10, application_name="isthmus-listener"
-                ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                    if listening.is_set():
-                        self._topics.publish([EVERYTHING])
-                    listening.set()
-                    async for notification in connection.notifies():
-                        sender, *topics = notification.payload.split(" ")
-                        if sender != self._me:
-                            self._topics.publish(topics)
-            except psycopg.Error:
-                # Writes and reads say that the server is away; here it is enough to come back.
-                await asyncio.sleep(RETRY_S)
+        connection = psycopg.connect(self._url, autocommit=True, **CONNECT)
+        connection.execute(f"LISTEN {CHANNEL}")
+        return connection
+
+    def _hear(self) -> None:
+        import psycopg
+
+        try:
+            self._connection.pgconn.consume_input()
+        except psycopg.Error:
+            self._let_go()
+            self._mending = asyncio.get_running_loop().create_task(self._mend(), name="database-listener")
+            return
+        while notification := self._connection.pgconn.notifies():
+            sender, *topics = notification.extra.decode().split(" ")
+            if sender != self._me:
+                self._topics.publish(topics)
+
+    async def _mend(self) -> None:
+        # Writes and reads say that the server is away; here it is enough to come back.
+        while self._connection is None:
+            await asyncio.sleep(RETRY_S)
+            with contextlib.suppress(Unavailable):
+                await self.start()
+        self._topics.publish([EVERYTHING])
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            # By its number: a connection that was lost has closed its socket already.
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._connection.close()
+            self._connection = None
+
+
+def _hang_up(connecting: "asyncio.Future[Any]") -> None:
+    """Close a connection that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()
