@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import re
@@ -535,14 +534,13 @@ def test_postgres_answers_and_can_be_emptied(postgres: PostgresServer) -> None:
         postgres.sql("select * from t")
 
 
-async def test_postgres_url_is_for_sqlalchemy(postgres: PostgresServer) -> None:
-    from sqlalchemy import text
-    from sqlalchemy.ext.asyncio import create_async_engine
+def test_postgres_url_is_for_sqlalchemy(postgres: PostgresServer) -> None:
+    from sqlalchemy import create_engine, text
 
-    engine = create_async_engine(postgres.url)
-    async with asyncio.timeout(20), engine.connect() as connection:
-        assert (await connection.execute(text("select 40 + 2"))).scalar_one() == 42
-    await engine.dispose()
+    engine = create_engine(postgres.url, connect_args={"connect_timeout": 20})
+    with engine.connect() as connection:
+        assert connection.execute(text("select 40 + 2")).scalar_one() == 42
+    engine.dispose()
 
 
 def test_a_full_disk_takes_no_byte_from_anybody(slurm_login: SshServer, ssh_server: SshServer) -> None:

@@ -1,7 +1,8 @@
 """Migrations: the steps from any older set of tables to the present one.
 
-To add a step after changing :mod:`isthmus.db.schema`: write ``versions/000N_word.py`` after the example of the last
-one, and name it in HEAD. A test holds that all steps together give exactly the tables of the schema.
+To add a step after changing :mod:`isthmus.db.schema`: write ``versions/000N_word.py`` from what
+`python -m isthmus.db.migrations` prints, and name it in HEAD. A test holds that all steps together give exactly the
+tables of the schema.
 """
 
 from pathlib import Path
