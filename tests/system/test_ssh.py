@@ -29,6 +29,7 @@ from isthmus.sites.launch import Launch
 from isthmus.sites.session import SiteSession
 from isthmus.sites.transport.ssh import SSHTransport
 from tests.system.relay import Relay
+from tests.testbed.delay import DelayLink
 from tests.testbed.disk import SmallDisk
 from tests.testbed.network import Network
 from tests.testbed.ssh import BANNER, NOISE, SshServer
@@ -399,3 +400,42 @@ async def test_idle_sites_leave_nothing_running_there(ssh_server: SshServer, wor
             await asyncio.sleep(0.01)
     assert (await site.hello()).user == ssh_server.user.name
     await site.close()
+
+
+# ---- distance
+
+
+async def test_a_request_is_one_round_trip_and_news_come_by_themselves(users: list[User], workdir: str) -> None:
+    """Over a link with a round trip of 100 ms: what is measured is counted in round trips."""
+    round_trip_s = 0.1
+    with (
+        Network(hosts=1) as network,
+        SshServer(users, host=network.hosts[0]) as server,
+        DelayLink(network.hosts[0], round_trip_s * 1000 / 2) as link,
+    ):
+        site = session_of(reach(server, host=link.address), workdir)
+        loop = asyncio.get_running_loop()
+        await site.hello()
+        requests = []
+        for _ in range(5):
+            begin = loop.time()
+            await site.submit([submission("true")])
+            requests.append((loop.time() - begin) / round_trip_s)
+        assert min(requests) < 1.5, requests
+        job = submission("sh", "-c", "until [ -e go ]; do sleep 0.01; done")
+        await site.submit([job])
+        work = home(users[0], workdir) / "jobs" / job.key / "work"
+        offset = 0
+        async with asyncio.timeout(LONG_S):
+            while not offset:
+                seen = (await site.poll({job.key: Known(job.key, 0, "")}, wait_s=5)).attempts.get(job.key)
+                offset = len(seen.reports) if seen else 0
+        waiting = asyncio.create_task(site.poll({job.key: Known(job.key, offset, "running")}, wait_s=30, query=False))
+        await asyncio.wait([waiting], timeout=3 * round_trip_s)
+        assert not waiting.done()
+        begin = loop.time()
+        (work / "go").touch()
+        seen = (await waiting).attempts[job.key]
+        assert b'"finished"' in seen.reports
+        assert (loop.time() - begin) / round_trip_s < 1.5
+        await site.close()
