@@ -16,7 +16,7 @@ from isthmus.control.live import read_spec
 from isthmus.control.logs import Logs
 from isthmus.control.needs import Mark, Needs
 from isthmus.control.needs import mark as needs_mark
-from isthmus.control.recording import Record
+from isthmus.control.recording import ENDED, Record, ended_topic
 from isthmus.control.rights import require
 from isthmus.control.tokens import AttemptTokens
 from isthmus.control.views import attempt_view, job_view, output_view
@@ -123,8 +123,8 @@ class Jobs:
         require(caller, Role.VIEWER, Scope.READ)
         wanted = builtins.list(dict.fromkeys(job_ids))
         deadline = self._clock.monotonic() + timeout_s
-        # One topic a job; of many, any event's, since a watch of thousands of topics would cost more.
-        topics = [f"job:{job_id}" for job_id in wanted] if len(wanted) <= 100 else [events.TOPIC]
+        # One topic a job; of many, any job's, since a watch of thousands of topics would cost more.
+        topics = [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
         with self._db.watch(*topics) as news:
             left = wanted
             while True:

@@ -14,11 +14,19 @@ from isthmus.control.lifecycle import Verdict, follow_up
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import events, metrics
 from isthmus.db import jobs as job_rows
+from isthmus.db.notifications import SUPERVISOR as TO_SUPERVISOR
+from isthmus.db.notifications import tell
 from isthmus.domain.jobs import Retry
 from isthmus.domain.reasons import Reason
 from isthmus.domain.states import AttemptState, JobState, attempt_may_go, check_job
 
 SUPERVISOR = "supervisor"
+ENDED = "ended"  # the topic that is told of when any job ends
+
+
+def ended_topic(job_id: int) -> str:
+    """What is told of when this job ends."""
+    return f"ended:{job_id}"
 
 
 class Record:
@@ -34,6 +42,7 @@ class Record:
         self._metrics: list[dict[str, Any]] = []
         self._outputs: list[dict[str, Any]] = []
         self._ended: dict[int, JobState] = {}
+        self._attention = False
 
     @property
     def ended(self) -> dict[int, JobState]:
@@ -75,6 +84,7 @@ class Record:
             changes.setdefault("ended_at", self._now)
             self._ended[job_id] = after
         self._jobs.append({"id": job_id, **changes})
+        self._attention = self._attention or bool(columns.get("attention"))
         self.event(
             "job",
             job_id,
@@ -200,6 +210,10 @@ class Record:
             metrics.insert(self._conn, self._metrics)
         if self._events:
             events.insert(self._conn, self._events)
+        if self._attention:
+            tell(self._conn, TO_SUPERVISOR)
+        if self._ended:
+            tell(self._conn, ENDED, *(ended_topic(job_id) for job_id in self._ended))
 
     def _move_job(self, row: attempt_rows.AttemptRow, job_state: JobState, verdict: Verdict) -> None:
         assert verdict.state is not None
@@ -279,7 +293,8 @@ class Record:
         message = verdict.message
         if after is JobState.KILLED and row.kill_by:
             message = f"by {row.kill_by}"
-        self.job(row.job_id, job_state, after, verdict.reason, message, attention=True, **columns)
+        # The supervisor knows what it wrote itself; what others record it must look at.
+        self.job(row.job_id, job_state, after, verdict.reason, message, attention=self._actor != SUPERVISOR, **columns)
 
     def _follow_dependencies(self, ended: Sequence[int]) -> list[int]:
         met: list[tuple[int, int]] = []
@@ -291,7 +306,9 @@ class Record:
                 met.append((one.job_id, one.on_job_id))
             else:
                 failed[one.job_id] = f"job {one.on_job_id} is {state.value}, it waits for {one.condition}"
-        job_rows.meet(self._conn, [pair for pair in met if pair[0] not in failed])
+        freed = [pair for pair in met if pair[0] not in failed]
+        job_rows.meet(self._conn, freed)
+        self._attention = self._attention or bool(freed)
         for job_id, message in failed.items():
             if job_id not in self._ended:
                 self.job(job_id, JobState.QUEUED, JobState.FAILED, Reason.DEPENDENCY_FAILED, message, attention=True)

@@ -101,7 +101,7 @@ class Supervisor:
         self._backlog = Backlog()
         self._places: dict[str, Place] = {}
         self._live: dict[int, Live] = {}  # by job
-        self._wake = asyncio.Event()
+        self._freed = asyncio.Event()  # room at a site, or its health, changed: plan again
         self._noted: dict[Need, tuple[Reason, str]] = {}
         self._fits: dict[Need, tuple[str, ...]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -147,16 +147,20 @@ class Supervisor:
             await self._load()
             self.leading.set()
             with self.db.watch(SUPERVISOR) as news:
-                self._wake = news
                 news.set()
                 while True:
-                    began = self.clock.monotonic()
-                    sleep_s = await self._cycle()
-                    self.last_cycle_s = self.clock.monotonic() - began
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(sleep_s):
-                            await news.wait()
+                    look = news.is_set()
                     news.clear()
+                    self._freed.clear()
+                    began = self.clock.monotonic()
+                    sleep_s = await self._cycle(look)
+                    self.last_cycle_s = self.clock.monotonic() - began
+                    waits = [asyncio.create_task(event.wait()) for event in (news, self._freed)]
+                    done, _ = await asyncio.wait(waits, timeout=sleep_s, return_when=asyncio.FIRST_COMPLETED)
+                    for wait in waits:
+                        wait.cancel()
+                    if not done:
+                        news.set()  # now and then, look though nobody said anything
 
     async def _keep_lease(self) -> None:
         """Renew the lease; stop leading in time when that fails for long, whatever the reason."""
@@ -252,23 +256,21 @@ class Supervisor:
         self._noted.pop(need, None)
 
     def _wake_at(self, row: job_rows.JobRow) -> float:
-        """When a job may be placed, by the monotonic clock. Set back, the time of day must not make it wait for days."""
+        """When a job may be placed, by the monotonic clock: a time of day that was set back must not delay it."""
         left = (row.wake_at or 0.0) - self.clock.now().timestamp()
         return self.clock.monotonic() + min(left, LONGEST_DELAY_S) if left > 0 else 0.0
 
     # ---- one cycle
 
-    async def _cycle(self) -> float:
-        """Do what there is to do; how long nothing will be to do, if nothing happens."""
+    async def _cycle(self, look: bool = True) -> float:
+        """Do what there is to do; how long nothing will be to do, if nothing happens.
+
+        ``look``: somebody changed something in the database. Else only sites became free, or time passed.
+        """
         self.cycles += 1
         now = self.clock.now().timestamp()
-        changed, sites, mark = await self.record(_take_changes)
-        if sites:
-            await self._load_sites(sites)
-        if changed:
-            await self._needs.refresh(mark)
-        for row in changed:
-            self._take_job(row)
+        if look:
+            await self._take_changes()
         next_wake = self._backlog.wake(self.clock.monotonic())
         if self._backlog.ready:
             result = plan(
@@ -280,6 +282,15 @@ class Supervisor:
         if next_wake is None:
             return LONGEST_SLEEP_S
         return max(0.05, min(LONGEST_SLEEP_S, next_wake - self.clock.monotonic()))
+
+    async def _take_changes(self) -> None:
+        changed, sites, mark = await self.record(_take_changes)
+        if sites:
+            await self._load_sites(sites)
+        if changed:
+            await self._needs.refresh(mark)
+        for row in changed:
+            self._take_job(row)
 
     async def _start(self, assignments: list[Assignment], now: float) -> None:
         """Commit the attempts, then hand them to the workers."""
@@ -445,7 +456,7 @@ class Supervisor:
 
     async def _keep_facts(self, site_id: int, facts: Mapping[str, object]) -> None:
         await self.record(_learn, site_id, facts)
-        self._wake.set()
+        self._freed.set()
 
     def moved(self, live: Live, before: AttemptState) -> None:
         """Keep count of what is in use, and plan again where something became free."""
@@ -458,7 +469,7 @@ class Supervisor:
         if live.state.ended:
             if self._live.get(live.job_id) is live:
                 del self._live[live.job_id]
-            self._wake.set()
+            self._freed.set()
 
     def health(self, worker: Worker, failure: IsthmusError | None, others: int | None) -> None:
         """Note that a site answered, or why not, where that is news."""
@@ -481,7 +492,7 @@ class Supervisor:
     async def _keep_health(self, site_id: int, health: Health, message: str) -> None:
         now = self.clock.now().timestamp()
         await self.record(_set_health, site_id, health, message, now)
-        self._wake.set()
+        self._freed.set()
 
 
 def _take_changes(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
