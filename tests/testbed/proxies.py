@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from isthmus.runner.keeperfiles import socket_path
 from isthmus.sites.archive import archive
 from tests.testbed.waiting import wait_for
 
@@ -235,10 +237,15 @@ class SiteFolder:
 
     def keeper(self) -> int:
         """The process id of the keeper that serves this folder; 0 if there is none."""
-        for pid, words in processes():
-            if words[-3:] == ["keeper", "--workdir", str(self.path)] and parent(pid) not in self._keepers():
-                return pid
-        return 0
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(socket_path(str(self.path)))
+                connection.sendall(b'{"do": "hello"}\n')
+                with connection.makefile("rb") as answer:
+                    line = answer.readline()
+            except (FileNotFoundError, ConnectionError):
+                return 0
+        return int(json.loads(line)["pid"]) if line else 0
 
     def workers(self) -> list[int]:
         """The keeper's children that run attempts, or wait for some."""

@@ -11,10 +11,11 @@ from isthmus.runner import folder as files
 class Item(object):
     """One attempt to be handed over, its folder written."""
 
-    def __init__(self, folder: files.Folder, job: dict, argv: list) -> None:
+    def __init__(self, folder: files.Folder, job: dict, argv: list, claimed: bool = False) -> None:
         self.folder = folder
         self.job = job
         self.argv = argv
+        self.claimed = claimed  # a runner has it already
 
 
 def submit(workdir, system, jobs):
@@ -52,7 +53,7 @@ def _write(workdir, request, durable):
             if folder.has(files.CLAIM):
                 if claim.fenced(folder):
                     raise ProxyError("fenced", "Attempt %s was fenced: it must not run any more." % folder.key)
-                return Item(folder, job, list(request.get("argv") or []))
+                return Item(folder, job, list(request.get("argv") or []), claimed=True)
         script = job.get("script")
         if isinstance(script, str) and script:
             folder.write(files.SCRIPT, script.encode("utf-8"), 0o700, durable)

@@ -40,9 +40,13 @@ class Process(object):
         """Hand attempts to the keeper: ``{key: native id or ProxyError}``. The native id is the key itself."""
         if not items:
             return {}
-        jobs = {key: [int(item.job.get("gpus") or 0), int(item.job.get("cpus") or 1)] for key, item in items.items()}
+        jobs = {
+            key: [int(item.job.get("gpus") or 0), int(item.job.get("cpus") or 1)]
+            for key, item in items.items()
+            if not item.claimed
+        }
         try:
-            refused = self._keeper.ask({"do": "start", "jobs": jobs})["refused"]
+            refused = self._keeper.ask({"do": "start", "jobs": jobs})["refused"] if jobs else {}
         except ProxyError as error:
             return dict.fromkeys(items, error)
         return {key: ProxyError("batch-refused", refused[key]) if key in refused else key for key in items}
