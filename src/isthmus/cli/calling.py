@@ -37,14 +37,9 @@ async def client(*, patience_s: float = BRIEF_S) -> "AsyncIterator[AsyncClient]"
 
 
 def _lighten() -> None:
-    """Leave out of the imports what a command never uses: a third of its start-up.
-
-    httpx's own command line brings rich, pygments and click; pydantic looks for plug-ins in all installed packages.
-    """
-    import os
+    """Leave out httpx's own command line, which brings rich, pygments and click: a third of a command's start-up."""
     import sys
 
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if "httpx" not in sys.modules:
         left_out: Any = None  # what makes the import fail, which httpx is prepared for
         sys.modules["httpx._main"] = left_out

@@ -4,26 +4,72 @@ Exit codes: 0 done; 1 the server or a site refused, or a job failed; 2 the words
 4 not allowed; 5 no server answers; 70 a fault of this program; 130 interrupted. `isthmus run` and `isthmus job wait`
 give the job's own code: see `isthmus.cli.run`.
 
-Modules of commands import only what their options need; the SDK is imported when a command runs.
+A command starts fast: the module of the noun alone is imported that the first word names, and the SDK when it runs.
 """
 
+import importlib
 import os
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 
 from isthmus import __version__
-from isthmus.cli import artefacts, copy, events, jobs, run, server, sites, users
 from isthmus.domain import errors
 
-app = typer.Typer(
-    name="isthmus",
-    help="Run training jobs, workflows and functions on the computing you have: one job, any site.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+HELP = "Run training jobs, workflows and functions on the computing you have: one job, any site."
+
+
+@dataclass(frozen=True)
+class _Command:
+    """Where a command, or the group of commands of a noun, stands."""
+
+    panel: str
+    module: str
+    name: str
+    is_group: bool = False
+    settings: dict[str, Any] | None = None
+
+
+_PLANE, _WORK, _PLACES = "Control plane", "Work", "Places and people"
+COMMANDS = {
+    "up": _Command(_PLANE, "server", "up"),
+    "login": _Command(_PLANE, "server", "login"),
+    "doctor": _Command(_PLANE, "server", "doctor"),
+    # What follows the command's first word is the command's own.
+    "run": _Command(_WORK, "run", "run", settings={"allow_interspersed_args": False}),
+    "job": _Command(_WORK, "jobs", "app", is_group=True),
+    "cp": _Command(_WORK, "copy", "cp"),
+    "dataset": _Command(_WORK, "artefacts", "datasets", is_group=True),
+    "image": _Command(_WORK, "artefacts", "images", is_group=True),
+    "site": _Command(_PLACES, "sites", "app", is_group=True),
+    "secret": _Command(_PLACES, "users", "secrets", is_group=True),
+    "token": _Command(_PLACES, "users", "tokens", is_group=True),
+    "user": _Command(_PLACES, "users", "users", is_group=True),
+    "event": _Command(_PLACES, "events", "app", is_group=True),
+}
+
+
+def application(words: Sequence[str] = ()) -> typer.Typer:
+    """The whole command line, or as much of it as these words need."""
+    app = typer.Typer(
+        name="isthmus",
+        help=HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    wanted = {words[0]: COMMANDS[words[0]]} if words and words[0] in COMMANDS else COMMANDS
+    for name, command in wanted.items():
+        found = getattr(importlib.import_module(f"isthmus.cli.{command.module}"), command.name)
+        if command.is_group:
+            app.add_typer(found, name=name, rich_help_panel=command.panel)
+        else:
+            app.command(name, rich_help_panel=command.panel, context_settings=command.settings)(found)
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -32,33 +78,12 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def options(
+def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Run training jobs, workflows and functions on the computing you have: one job, any site."""
-
-
-app.command("up", rich_help_panel="Control plane")(server.up)
-app.command("login", rich_help_panel="Control plane")(server.login)
-app.command("doctor", rich_help_panel="Control plane")(server.doctor)
-app.command(
-    "run",
-    rich_help_panel="Work",
-    context_settings={"allow_interspersed_args": False},
-    no_args_is_help=True,
-)(run.run)
-app.add_typer(jobs.app, name="job", rich_help_panel="Work")
-app.command("cp", rich_help_panel="Work")(copy.cp)
-app.add_typer(artefacts.datasets, name="dataset", rich_help_panel="Work")
-app.add_typer(artefacts.images, name="image", rich_help_panel="Work")
-app.add_typer(sites.app, name="site", rich_help_panel="Places and people")
-app.add_typer(users.secrets, name="secret", rich_help_panel="Places and people")
-app.add_typer(users.tokens, name="token", rich_help_panel="Places and people")
-app.add_typer(users.users, name="user", rich_help_panel="Places and people")
-app.add_typer(events.app, name="event", rich_help_panel="Places and people")
 
 
 def exit_code(error: errors.IsthmusError) -> int:
@@ -86,8 +111,11 @@ def tell(error: errors.IsthmusError) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit."""
     debug = os.environ.get("ISTHMUS_DEBUG", "") not in ("", "0")
+    # Else pydantic looks for plug-ins in every installed package, at each start.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=arguments, prog_name="isthmus")
+        application(words)(args=words, prog_name="isthmus")
     except errors.IsthmusError as error:
         if debug:
             raise

@@ -31,6 +31,10 @@ def up(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key, in PEM.")] = None,
     url: Annotated[str, typer.Option("--url", help="How others reach this server, if not as it listens.")] = "",
+    store: Annotated[
+        str,
+        typer.Option("--store", help="s3://bucket/prefix for data; else a folder.", envvar="ISTHMUS_STORE"),
+    ] = "",
     zone: Annotated[str, typer.Option("--zone", help="Residency: the zone of this server's own store.")] = "",
     supervisor: Annotated[
         bool, typer.Option(help="Lead when no other process does; --no-supervisor: only serve.")
@@ -73,6 +77,7 @@ def up(
         public_url=url,
         supervisor=supervisor,
         local_site=local,
+        store=store,
         zone=zone,
     )
     serving.run(settings, lambda app: _announce(app, port))

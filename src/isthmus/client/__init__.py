@@ -9,7 +9,19 @@
 `AsyncClient` speaks HTTP, or to an app in the same process (`embedded`); `Client` is the same for blocking code.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from isthmus.client.asynchronous import AsyncClient
-from isthmus.client.blocking import Client
+
+if TYPE_CHECKING:
+    from isthmus.client.blocking import Client
 
 __all__ = ["AsyncClient", "Client"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":  # imports every noun; commands use the asynchronous one
+        from isthmus.client.blocking import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,14 +3,14 @@
 import importlib
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from isthmus.client import config, pinning
-from isthmus.client.artefacts import Datasets, Images
+from isthmus.client import config
 from isthmus.client.config import Config
 from isthmus.client.connection import Connection
 from isthmus.client.events import Events
@@ -18,6 +18,9 @@ from isthmus.client.jobs import Jobs
 from isthmus.client.sites import Sites
 from isthmus.client.users import Secrets, Tokens, Users
 from isthmus.domain.views import ServerView
+
+if TYPE_CHECKING:
+    from isthmus.client.artefacts import Datasets, Images
 
 
 class AsyncClient:
@@ -41,20 +44,34 @@ class AsyncClient:
     ) -> None:
         found = _config(url, token, ca)
         if fingerprint:
+            from isthmus.client import pinning
+
             found = replace(found, certificate=pinning.fetch(found.url, fingerprint))
         self._begin(Connection(found, transport=transport, patience_s=patience_s))
 
     def _begin(self, connection: Connection) -> None:
         self.connection = connection
-        self.jobs = Jobs(self.connection)
-        self.sites = Sites(self.connection)
-        self.datasets = Datasets(self.connection)
-        self.images = Images(self.connection)
-        self.users = Users(self.connection)
-        self.tokens = Tokens(self.connection)
-        self.secrets = Secrets(self.connection)
-        self.events = Events(self.connection)
+        self.jobs = Jobs(connection)
+        self.sites = Sites(connection)
+        self.users = Users(connection)
+        self.tokens = Tokens(connection)
+        self.secrets = Secrets(connection)
+        self.events = Events(connection)
         self._stack = AsyncExitStack()
+
+    @cached_property
+    def datasets(self) -> "Datasets":
+        """Datasets: content that jobs read."""
+        from isthmus.client.artefacts import Datasets  # what few commands need
+
+        return Datasets(self.connection)
+
+    @cached_property
+    def images(self) -> "Images":
+        """Images: what jobs run in."""
+        from isthmus.client.artefacts import Images
+
+        return Images(self.connection)
 
     @classmethod
     def of(cls, config: Config, *, patience_s: float = 5.0, transport: httpx.AsyncBaseTransport | None = None) -> Self:

@@ -1,7 +1,7 @@
 """`client.jobs`: submit, watch, end and explain jobs; read their logs, metrics and outputs."""
 
 import builtins
-import secrets
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from isthmus import codec
-from isthmus.client import downloads
 from isthmus.client.connection import Connection
 from isthmus.domain.errors import Invalid
 from isthmus.domain.jobs import JobRequest
@@ -42,7 +41,7 @@ class Jobs:
             "/v1/jobs",
             body=[read(job) for job in jobs],
             body_kind=list[JobRequest],
-            headers={"Idempotency-Key": key or secrets.token_hex(16)},
+            headers={"Idempotency-Key": key or os.urandom(16).hex()},
         )
 
     async def get(self, job: int) -> JobView:
@@ -212,6 +211,8 @@ class Jobs:
 
         `to` is the file to write or an existing folder to put it into. `progress` is told the bytes so far and of all.
         """
+        from isthmus.client import downloads
+
         found = await self.outputs(job)
         output = next((each for each in found if each.path == path), None)
         if output is None:
