@@ -23,6 +23,7 @@ demo: $(STAMP)   ## train a real forecaster on embedded defaults, in under three
 test: $(STAMP)   ## everything, on the real servers (root on Debian: installs them first)
 	scripts/install-system-packages
 	scripts/install-test-torch $(BIN)/python
+	scripts/install-test-s3 $(BIN)/python
 	$(BIN)/python -m pytest tests
 
 test-quick: $(STAMP)   ## what needs no server: unit and contract tests on this machine

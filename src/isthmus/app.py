@@ -37,7 +37,7 @@ from isthmus.control.tokens import AttemptTokens
 from isthmus.control.vault import Vault
 from isthmus.data.collection import Collection
 from isthmus.data.staging import Staging
-from isthmus.data.store import FolderStore
+from isthmus.data.store import open_store
 from isthmus.db import instance
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database, parse_url
@@ -92,8 +92,7 @@ class App:
         needs = Needs(db)
         logs = Logs(db, sessions, clock)
         tokens = AttemptTokens(vault.derived("attempt tokens"))
-        store = FolderStore(settings.data / "store")
-        await asyncio.to_thread(store.prepare)
+        store = await asyncio.to_thread(open_store, settings.store, settings.data / "store")
         staging = Staging(db, store, opener(db, sessions), clock, zone=settings.zone)
         collection = Collection(store, zone=settings.zone)
         api_of_nodes = {"url": settings.url, "ca_pem": certificate.pem if certificate else ""}

@@ -52,6 +52,7 @@ class Settings:
     public_url: str = ""  # how others reach this server, when not by host and port: behind a proxy, say
     supervisor: bool = True
     local_site: bool = True  # add the site "local" at the first start
+    store: str = ""  # s3://bucket/prefix; "": a folder in the data folder
     zone: str = ""  # residency: where this server's own store lies
     max_body: int = 32 * 1024 * 1024  # bytes of a JSON body; uploads have their own way
     max_chunk: int = 64 * 1024 * 1024  # bytes of one piece of an upload

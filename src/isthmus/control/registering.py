@@ -121,8 +121,7 @@ class Registering:
         if stored is not None:
             await self._store.touch(stored.digest)
             measured = replace(found.what, digest=stored.digest, size=Bytes(stored.size))
-            path = self._store.local(stored.digest)
-            measured = await self._sniffed(found.kind, measured, path)
+            measured = await self._sniffed(found.kind, measured, self._store.local(stored.digest))
         else:
             async with self._store.spool.open(found.id) as incoming:
                 path, sealed, size = await incoming.seal(digest or found.what.digest, found.what.size)
@@ -184,8 +183,18 @@ class Registering:
             )
 
     async def _stored(self, upload: Upload) -> Any:
-        """What the store has of the announced digest already: then no byte need be sent."""
-        return await self._store.stat(upload.what.digest) if upload.what.digest else None
+        """What the store has of the announced digest already: then no byte need be sent.
+
+        Only what can be looked into, or was when it was registered before.
+        """
+        if not upload.what.digest:
+            return None
+        stored = await self._store.stat(upload.what.digest)
+        if stored is None or self._store.local(upload.what.digest) is not None:
+            return stored
+        known = await self._db.read(rows.of_digest, upload.what.digest)
+        alike = [one for one in known if (one.kind, one.is_folder) == (upload.kind, upload.what.is_folder)]
+        return stored if alike else None
 
     async def _offset(self, upload: Upload) -> int:
         stored = await self._stored(upload)
@@ -206,7 +215,8 @@ class Registering:
     async def _sniffed(self, kind: ArtefactKind, what: Registration, path: Path | None) -> Registration:
         """Look into content that came: a folder must be one, and an image's format is what its bytes say."""
         if path is None:
-            return what
+            known = [one for one in await self._db.read(rows.of_digest, what.digest) if one.kind is kind]
+            return replace(what, format=known[0].format)
         if what.is_folder:
             await asyncio.to_thread(_check_folder, path)
         if kind is not ArtefactKind.IMAGE:
