@@ -180,6 +180,7 @@ def test_the_next_free_port_is_taken() -> None:
         port = taken.getsockname()[1]
         with _listen(Settings(host="127.0.0.1", port=port)) as listening:
             assert port < listening.getsockname()[1] <= port + 20
+            assert listening.proto == socket.IPPROTO_TCP  # without it each answer waits 40 ms for Nagle's algorithm
         with pytest.raises(Unavailable, match=rf"It can't listen on 127\.0\.0\.1:{port}: Address already in use"):
             _listen(Settings(host="127.0.0.1", port=port, port_is_fixed=True))
 
