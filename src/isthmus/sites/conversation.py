@@ -30,6 +30,10 @@ class _Request:
     reply: asyncio.Future[Any]
 
 
+class NotSent(Exception):
+    """The conversation has ended before the request went out: ask another one."""
+
+
 class Conversation:
     """Requests to one proxy on one channel. `close` must be called, unless `alive` has become False."""
 
@@ -62,11 +66,11 @@ class Conversation:
     async def ask(self, verb: str, fields: Mapping[str, Any], timeout_s: float) -> Any:
         """The `ok` of the reply. The time runs from when all earlier requests are answered.
 
-        Raises Unreachable or BadReply when the conversation ends first, and what the proxy says no with. May be
-        cancelled: the request may be done all the same.
+        Raises NotSent when it has ended already, Unreachable or BadReply when it ends before the reply, and what the
+        proxy says no with. May be cancelled: the request may be done all the same.
         """
         if not self.alive:
-            raise again(self._over or self._closed())
+            raise NotSent
         return await self._ask(verb, fields, timeout_s)
 
     async def _ask(self, verb: str, fields: Mapping[str, Any], timeout_s: float) -> Any:
@@ -78,7 +82,7 @@ class Conversation:
         finally:
             self._asking -= 1
         if self._over is not None or self._closing:
-            raise again(self._over or self._closed())
+            raise NotSent
         request = _Request(verb, timeout_s, asyncio.get_running_loop().create_future())
         self._pending[number] = request
         self._quiet.clear()
@@ -104,7 +108,7 @@ class Conversation:
         """Take no new requests, wait for the replies to the old ones, then close."""
         self._retired = True
         if self._pending:
-            with contextlib.suppress(IsthmusError):  # a poll that waits ends early when something else comes
+            with contextlib.suppress(IsthmusError, NotSent):  # a poll that waits ends early when something else comes
                 await self._ask("hello", {}, 60.0)
         await self._quiet.wait()
         await self.close()

@@ -37,7 +37,7 @@ from isthmus.sites.base import (
     Submission,
     Submitted,
 )
-from isthmus.sites.conversation import CLOSED, Conversation, again
+from isthmus.sites.conversation import CLOSED, Conversation, NotSent, again
 from isthmus.sites.launch import MISSING, Launch
 from isthmus.sites.transport.base import Channel, ChannelsFull, Transport
 
@@ -175,10 +175,13 @@ class SiteSession:
             return
         offset = part.size if part is not None and part.size <= size else 0
         words = ["--path", path, "--offset", str(offset), "--size", str(size), "--digest", digest]
-        async with self._transfer("put", *words, *(["--unpack"] if unpack else [])) as (channel, token):
-            await transfer.send(
-                channel, token, source, offset=offset, size=size, progress=progress, unknown=self._unknown
-            )
+        try:
+            async with self._transfer("put", *words, *(["--unpack"] if unpack else [])) as (channel, token):
+                await transfer.send(
+                    channel, token, source, offset=offset, size=size, progress=progress, unknown=self._unknown
+                )
+        except transfer.SourceFailed as failure:
+            raise failure.error from failure
 
     async def get(self, path: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         async with self._transfer("get", "--path", path, "--offset", str(offset)) as (channel, token):
@@ -200,14 +203,14 @@ class SiteSession:
 
     async def _ask(self, line: str, verb: str, fields: Mapping[str, Any], timeout_s: float = ANSWER_S) -> Any:
         while True:
-            conversation = await self._conversation(line)
             self._touch()
+            conversation = await self._conversation(line)
             try:
                 reply = await conversation.ask(verb, fields, timeout_s)
+            except NotSent:
+                continue  # it was ended for idleness, or to make room, between our two steps
             except (Unreachable, BadReply) as error:
-                if error.code == CLOSED:
-                    continue  # it was ended for idleness, or to make room, between our two steps
-                if not conversation.alive:
+                if not conversation.alive and error.code != CLOSED:
                     self._backoff.lost(error)
                 raise
             finally:
@@ -308,6 +311,7 @@ class SiteSession:
 
     async def _program(self, name: str, *options: str) -> tuple[Channel, str]:
         """A program of the archive on a channel of its own, and its token."""
+        self._touch()
         if not self._installed:
             await self._conversation(FILES)
         token = secrets.token_hex(16)

@@ -14,10 +14,19 @@ from isthmus.sites.base import Progress, Source
 from isthmus.sites.transport.base import Channel
 
 PIECE_BYTES = 1024 * 1024
+LAST_WORDS_S = 10.0  # for what a program said before it ended to arrive
 VERIFY_S = 1800.0  # for the site to read back what it got and compare its digest, after the last byte
 
 Unknown = Callable[[int | None, str], IsthmusError]
 """The error for a program that ended, with this exit status and stderr, without a word of ours."""
+
+
+class SourceFailed(Exception):
+    """What was to be sent could not be read: no fault of the site's. `error` says why."""
+
+    def __init__(self, error: IsthmusError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 async def send(
@@ -32,31 +41,27 @@ async def send(
 ) -> None:
     """Send the bytes of `source` from `offset` on to a running `put`, and read what it says at the end.
 
-    Raises Invalid when the source has not `size` bytes, what the site says no with, or Unreachable.
+    Raises SourceFailed, also when the source has not `size` bytes; what the site says no with; or Unreachable.
     """
     sent = offset
     if progress is not None:
         progress(sent)
-    try:
-        async for data in _pieces(source, offset):
-            sent += len(data)
-            if sent > size:
-                break
-            await channel.write(data)
-            if progress is not None:
-                progress(sent)
-        if sent == size:
-            await channel.write_eof()
-    except Unreachable:
-        # Why it took no more it has said before it ended, unless the connection was cut.
-        await _reply(channel, token, unknown, VERIFY_S)
-        raise
+    async for data in _pieces(source, offset):
+        sent += len(data)
+        if sent > size:
+            break
+        await _write(channel, data, token, unknown)
+        if progress is not None:
+            progress(sent)
     if sent != size:
-        raise Invalid(
-            f"It has {'more than' if sent > size else 'only'} {min(sent, size)} bytes instead of {size}.",
-            place=str(source) if isinstance(source, Path) else "",
-            hint="Was it changed while it was sent? Register it anew.",
+        raise SourceFailed(
+            Invalid(
+                f"It has {'more than' if sent > size else 'only'} {min(sent, size)} bytes instead of {size}.",
+                place=str(source) if isinstance(source, Path) else "",
+                hint="Was it changed while it was sent? Register it anew.",
+            )
         )
+    await channel.write_eof()
     reply = await _reply(channel, token, unknown, VERIFY_S)
     if not replies.read(lambda said: said["complete"], reply):
         raise BadReply(f"The site has {reply.get('size')} of {size} bytes.", code="cut")
@@ -93,13 +98,18 @@ async def ask_once(
     channel: Channel, token: str, request: Mapping[str, Any], *, timeout_s: float, unknown: Unknown
 ) -> dict[str, Any]:
     """One request to a program that reads stdin to its end, and its reply."""
-    try:
-        await channel.write(await wire.encode(dict(request)))
-        await channel.write_eof()
-    except Unreachable:
-        await _reply(channel, token, unknown, timeout_s)
-        raise
+    await _write(channel, await wire.encode(dict(request)), token, unknown)
+    await channel.write_eof()
     return await _reply(channel, token, unknown, timeout_s)
+
+
+async def _write(channel: Channel, data: bytes, token: str, unknown: Unknown) -> None:
+    try:
+        await channel.write(data)
+    except Unreachable:
+        # Why it took no more it has said before it ended, unless the connection was cut.
+        await _reply(channel, token, unknown, LAST_WORDS_S)
+        raise
 
 
 async def _reply(channel: Channel, token: str, unknown: Unknown, timeout_s: float) -> dict[str, Any]:
@@ -129,14 +139,22 @@ def error_of(said: Mapping[str, Any]) -> IsthmusError:
 
 
 async def _pieces(source: Source, offset: int) -> AsyncIterator[bytes]:
-    if not isinstance(source, Path):
-        async for data in source(offset):
-            yield data
-        return
+    pieces = _file(source, offset) if isinstance(source, Path) else source(offset)
+    while True:
+        try:
+            data = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except IsthmusError as error:
+            raise SourceFailed(error) from error
+        yield data
+
+
+async def _file(path: Path, offset: int) -> AsyncIterator[bytes]:
     try:
-        file = await asyncio.to_thread(source.open, "rb")
+        file = await asyncio.to_thread(path.open, "rb")
     except OSError as error:
-        raise NotFound(f"{source} can't be read: {error.strerror}.") from error
+        raise NotFound(f"{path} can't be read: {error.strerror}.") from error
     with file:
         file.seek(offset)
         while data := await asyncio.to_thread(file.read, PIECE_BYTES):

@@ -598,6 +598,36 @@ async def test_a_source_of_another_size_is_not_sent_as_whole(
     assert store.files == {}
 
 
+async def test_a_source_that_fails_is_its_own_fault_and_ends_at_once(proxy: ScriptedProxy, site: SiteSession) -> None:
+    """Another site, say, whose connection was lost: nobody waits for a reply to what was never sent whole."""
+    store = Store(proxy)
+
+    async def source(offset: int) -> AsyncIterator[bytes]:
+        yield DATA[:5000]
+        raise Unreachable("The other site is gone.", code="other")
+
+    async with asyncio.timeout(10):
+        with pytest.raises(Unreachable, match="The other site"):
+            await site.put(source, "cache/x", size=len(DATA), digest=DIGEST)
+    assert store.files == {}
+    assert proxy.transport.slots.used == 1
+    assert site.contact.health is Health.UP
+
+
+async def test_closing_ends_what_waits_and_starts_nothing(proxy: ScriptedProxy) -> None:
+    async def never(program: FakeProgram, request: dict[str, Any]) -> Any:
+        await asyncio.Event().wait()
+
+    site = session_of(proxy)
+    proxy.answers["locate"] = never
+    asked = asyncio.create_task(site.locate({KEY: "1"}))
+    await until(lambda: "locate" in proxy.verbs())
+    await site.close()
+    with pytest.raises(Unreachable, match="was ended"):
+        await asked
+    assert (proxy.starts, proxy.transport.slots.used) == (1, 0)
+
+
 async def test_a_source_file_that_is_missing(proxy: ScriptedProxy, site: SiteSession, tmp_path: Any) -> None:
     Store(proxy)
     with pytest.raises(NotFound, match="No such file"):

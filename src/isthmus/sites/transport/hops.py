@@ -9,6 +9,7 @@ read: what a site's `reach` says is all that counts.
 import asyncio
 import contextlib
 import getpass
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ except ModuleNotFoundError as error:
         hint="Install it with: pip install 'isthmus[ssh]'",
         code="extra-missing",
     ) from error
+
+# It tells of each connection and command, which is its users' business to tell or not.
+logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 KEEPALIVE_S = 10.0  # of silence before the far side is asked whether it is there
 KEEPALIVES = 3  # that go unanswered before the connection counts as cut
@@ -214,6 +218,8 @@ async def _timed(attempt: Callable[[], Awaitable[Any]], reach: Reach, label: str
         raise Unreachable(f"{label} can't be reached: {error.strerror or error}.", code=code) from error
     except asyncssh.Error as error:
         raise Unreachable(f"{label} can't be reached: {error.reason or error}.", code="connect-failed") from error
+    except ValueError as error:  # a name that can't be one, or nobody knows who runs this process
+        raise Unreachable(f"{label} can't be reached: {error}.", code="connect-failed") from error
 
 
 def _address(hop: Hop, way: Way) -> dict[str, Any]:
