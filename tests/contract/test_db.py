@@ -108,7 +108,6 @@ async def test_a_write_is_whole_or_not_at_all(db: Database) -> None:
 async def test_what_was_written_is_read(db: Database) -> None:
     user_id = await db.write(add, "ada")
     assert (await db.read(users.get, "ada")).id == user_id
-    assert (await db.read(users.by_id, user_id)).name == "ada"
 
 
 async def test_a_read_can_not_write(db: Database) -> None:
@@ -307,7 +306,7 @@ async def test_a_full_disk_is_unavailable_and_spoils_nothing(tmp_path: Path) -> 
         assert isinstance(error, Unavailable)
         assert error.transient
         assert "disk of the database is full" in str(error)
-    assert await db.read(events.last_id) == 0
+    assert await db.read(events.page) == []
     await db.write(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count=100000").close())
     await db.write(large)
     assert await db.read(names) == ["ada"]

@@ -25,7 +25,7 @@ from isthmus.db import (
     users,
 )
 from isthmus.db.engine import Database
-from isthmus.db.schema import attempts, jobs, log_chunks
+from isthmus.db.schema import attempts, jobs, log_chunks, outputs
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat, ReplicaState
 from isthmus.domain.errors import Conflict, Invalid, NotFound
 from isthmus.domain.sites import Health, SiteState
@@ -179,7 +179,6 @@ async def test_events_page_by_key_and_filter(db: Database, ground: Ground) -> No
     assert await ids(visible_to=ground.bob) == [0, 2, 4, 6, 8]  # what he did
     assert first[0].at.timestamp() == 0.0
     assert (first[1].before, first[1].after, first[1].job_id) == ("A", "B", ground.job)
-    assert await db.read(events.last_id) == (await db.read(events.page, newest=True))[-1].id
 
 
 async def test_events_are_told(db: Database, ground: Ground) -> None:
@@ -241,15 +240,8 @@ async def test_credentials_belong_to_a_user_at_a_site(db: Database, ground: Grou
         credentials.put(c, ground.bob.id, ground.site, now=1.0, login="team", ciphertext=b"\0\xff", shared=True)
 
     await db.write(write)
-    for user in (ground.ada, ground.bob):
-        best = await db.read(credentials.best, user.id, ground.site)
-        assert best is not None
-        assert (best.login, best.ciphertext) == ("team", b"\0\xff")
     assert await db.read(credentials.own, ground.ada.id, ground.site) is None
     await db.write(credentials.put, ground.ada.id, ground.site, now=2.0, login="ada", public_key="ssh-ed25519 A")
-    best = await db.read(credentials.best, ground.ada.id, ground.site)
-    assert best is not None
-    assert best.login == "ada"
     listed = await db.read(credentials.at_site, ground.site)
     assert [(row.user_name, row.login, row.shared) for row in listed] == [("ada", "ada", False), ("bob", "team", True)]
     assert "ciphertext" not in listed[0]._mapping
@@ -260,8 +252,6 @@ async def test_credentials_belong_to_a_user_at_a_site(db: Database, ground: Grou
     own = await db.read(credentials.own, ground.ada.id, ground.site)
     assert own is not None
     assert (own.login, own.public_key) == ("ada2", "")
-    assert await db.write(credentials.remove, ground.ada.id, ground.site)
-    assert not await db.write(credentials.remove, ground.ada.id, ground.site)
 
 
 # ---- secrets
@@ -366,54 +356,85 @@ async def test_artefacts_page_by_key(db: Database, register: Callable[..., Any])
     assert [one.name for one in await db.read(artefacts.of_digest, made[4].digest)] == ["d1_x"]
 
 
+async def test_artefacts_are_found_by_label(db: Database, register: Callable[..., Any]) -> None:
+    odd = 'a "b" $.c'
+    await register("one", labels={"team": "x", odd.replace('"', ""): "1"})
+    gone = await register("two", labels={"team": "x"})
+    await register("three", labels={"team": "y"})
+    await db.write(artefacts.remove, gone.id, now=2.0)
+
+    async def found(*labels: tuple[str, str], **more: Any) -> list[str]:
+        return [each.name for each in await db.read(artefacts.page, ArtefactKind.DATASET, labels=labels, **more)]
+
+    assert await found(("team", "x")) == ["one"]
+    assert await found(("team", "x"), removed=True) == ["two", "one"]
+    assert await found(("team", "x"), ("team", "y")) == []
+    assert await found(("a b $.c", "1")) == ["one"]
+    assert await found(("nothing", "x")) == []
+
+
+async def test_what_is_named_is_not_garbage(db: Database, ground: Ground, register: Callable[..., Any]) -> None:
+    await register("one", "sha256:one")
+    gone = await register("two", "sha256:two", kind=ArtefactKind.IMAGE)
+    await db.write(artefacts.remove, gone.id, now=2.0)
+
+    def leave_outputs(c: Connection) -> None:
+        both = {"job_id": ground.job, "attempt_id": ground.attempt, "path": "p", "kind": "file", "size": 1}
+        rows = [
+            {**both, "digest": "sha256:home", "collected": True},
+            {**both, "digest": "sha256:there", "collected": False},
+        ]
+        c.execute(outputs.insert(), rows)
+
+    await db.write(leave_outputs)
+    assert await db.read(artefacts.referenced) == {"sha256:one", "sha256:home"}
+    assert await db.read(artefacts.of_kinds, [ArtefactKind.IMAGE]) == {"sha256:two"}
+
+
+async def test_open_jobs_that_name_a_version_are_known(db: Database, ground: Ground) -> None:
+    def submit(c: Connection) -> list[int]:
+        spec = '{"image": "torch@1", "inputs": [{"dataset": "sp500@12", "path": "d"}]}'
+        rows = [{"user_id": ground.ada.id, "state": s, "spec": spec, "submitted_at": 1.0} for s in ("QUEUED", "FAILED")]
+        return [c.execute(jobs.insert().values(**row).returning(jobs.c.id)).scalar_one() for row in rows]
+
+    waiting, _ = await db.write(submit)
+    assert await db.read(artefacts.open_jobs_naming, "torch", "1") == [waiting]
+    assert await db.read(artefacts.open_jobs_naming, "sp500", "12") == [waiting]
+    for name, version in (("sp500", "1"), ("p500", "12"), ("sp50_", "12"), ("torch", "%")):
+        assert await db.read(artefacts.open_jobs_naming, name, version) == []
+
+
 async def test_replicas(db: Database, ground: Ground) -> None:
     this = (DIGEST, ground.site, ground.ada.id)
-    await db.write(replicas.put, *this, state=ReplicaState.COMING, size=100)
-    await db.write(replicas.progress, *this, 40)
+    await db.write(replicas.put, *this, state=ReplicaState.COMING, size=100, bytes_done=40)
     row = await db.read(replicas.get, *this)
     assert row is not None
     assert (row.state, row.bytes_done) == ("COMING", 40)
-    assert await db.read(replicas.present, ground.site, ground.ada.id, [DIGEST, OTHER]) == set()
     await db.write(replicas.put, *this, state=ReplicaState.PRESENT, size=100, bytes_done=100, path="/c/x")
-    await db.write(replicas.progress, *this, 50)  # a late one moves nothing back
     row = await db.read(replicas.get, *this)
     assert row is not None
     assert (row.state, row.bytes_done, row.path) == ("PRESENT", 100, "/c/x")
-    many = [DIGEST, *(f"sha256:{number:064}" for number in range(1200))]
-    assert await db.read(replicas.present, ground.site, ground.ada.id, many) == {DIGEST}
-    assert await db.read(replicas.present, ground.site, ground.bob.id, [DIGEST]) == set()
     (listed,) = await db.read(replicas.of_digest, DIGEST)
     assert (listed.site_name, listed.user_name) == ("box", "ada")
+    assert len(await db.read(replicas.at_site, ground.site)) == 1
     assert len(await db.read(replicas.at_site, ground.site, ground.bob.id)) == 0
+    assert await db.read(replicas.others, DIGEST, ground.site, ground.bob.id)
+    assert not await db.read(replicas.others, *this)
     await db.write(replicas.remove, *this)
     assert await db.read(replicas.get, *this) is None
 
 
-async def test_only_idle_replicas_are_given_up_the_oldest_first(db: Database, ground: Ground) -> None:
-    digest = "sha256:{:064}".format
-
+async def test_what_live_attempts_need_is_known(db: Database, ground: Ground) -> None:
     def write(c: Connection) -> None:
-        for number, state in enumerate([ReplicaState.PRESENT] * 4 + [ReplicaState.COMING, ReplicaState.FAILED]):
-            at = None if number == 3 else 100.0 - number
-            replicas.put(c, digest(number), ground.site, ground.ada.id, state=state, last_used_at=at)
-        replicas.use(c, ground.attempt, [digest(1)])
-        replicas.use(c, ground.attempt, [digest(1), digest(9)])
+        replicas.use(c, ground.attempt, [DIGEST])
+        replicas.use(c, ground.attempt, [DIGEST, OTHER])  # may be said again
         _, ended = add_attempt(c, ground.ada.id, ground.site, "2.1-bbbb", live=False)
-        replicas.use(c, ended, [digest(2)])
+        replicas.use(c, ended, ["sha256:ended"])
 
     await db.write(write)
-
-    async def idle() -> list[int]:
-        return [int(row.digest[-2:]) for row in await db.read(replicas.idle, ground.site, ground.ada.id)]
-
-    assert await idle() == [3, 5, 2, 0]  # 1 is in use, 4 is on its way
-    await db.write(replicas.touch, ground.site, ground.ada.id, [digest(3), digest(2)], now=500.0)
-    assert await idle() == [5, 0, 2, 3]
-    assert await db.read(replicas.needed) == {digest(1), digest(9)}
-    assert await db.read(replicas.users_of, digest(1)) == [ground.job]
-    assert await db.read(replicas.users_of, digest(2)) == []
+    assert await db.read(replicas.needed) == {DIGEST, OTHER}
     await db.write(lambda c: c.execute(update(attempts).values(live=False)))
-    assert 1 in await idle()
+    assert await db.read(replicas.needed) == set()
 
 
 # ---- leases
@@ -506,8 +527,6 @@ async def test_metrics_come_back_as_they_were(db: Database, ground: Ground) -> N
     assert (left, [value.value for value in after]) == (2, [None, 2.0])
     last = await db.read(metrics.last, ground.attempt)
     assert (last["loss"].value, last["acc"].value) == (2.0, 0.5)
-    rows = await db.read(metrics.summary, ground.attempt)
-    assert [(row.name, row.count, row.low, row.high) for row in rows] == [("acc", 1, 0.5, 0.5), ("loss", 4, 1.0, 3.0)]
     low = await db.read(metrics.best, ground.attempt, "loss")
     high = await db.read(metrics.best, ground.attempt, "loss", highest=True)
     assert low is not None

@@ -201,7 +201,7 @@ def _this(kind: ArtefactKind, name: str) -> ColumnElement[bool]:
     return (artefacts.c.kind == kind.value) & (artefacts.c.name == name)
 
 
-def _label(connection: Connection, key: str) -> ColumnElement[str]:
+def _label(connection: Connection, key: str) -> Any:
     if connection.dialect.name == "postgresql":
         return cast(artefacts.c.labels, JSON)[key].astext
     path = '$."' + key.replace('"', "") + '"'

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, or_, select, update
+from sqlalchemy import Connection, select, update
 
 from isthmus.db.schema import credentials, users
 
@@ -34,17 +34,6 @@ def own(connection: Connection, user_id: int, site_id: int) -> Any | None:
     return connection.execute(select(credentials).where(mine)).first()
 
 
-def best(connection: Connection, user_id: int, site_id: int) -> Any | None:
-    """The user's own credential at the site, else the oldest that is shared there, else None."""
-    mine = credentials.c.user_id == user_id
-    statement = (
-        select(credentials)
-        .where(credentials.c.site_id == site_id, or_(mine, credentials.c.shared))
-        .order_by(case((mine, 0), else_=1), credentials.c.id)
-    )
-    return connection.execute(statement.limit(1)).first()
-
-
 def at_site(connection: Connection, site_id: int) -> Sequence[Any]:
     """All credentials at a site with ``user_name``; without their private halves."""
     columns = [column for column in credentials.c if column.name != "ciphertext"]
@@ -55,12 +44,6 @@ def at_site(connection: Connection, site_id: int) -> Sequence[Any]:
 def change(connection: Connection, credential_id: int, **columns: Any) -> None:
     """Set columns of a credential."""
     connection.execute(update(credentials).where(credentials.c.id == credential_id).values(**columns))
-
-
-def remove(connection: Connection, user_id: int, site_id: int) -> bool:
-    """Forget a user's credential at a site. Whether there was one."""
-    mine = (credentials.c.user_id == user_id) & (credentials.c.site_id == site_id)
-    return bool(connection.execute(delete(credentials).where(mine)).rowcount)
 
 
 def everything(connection: Connection) -> Sequence[Any]:

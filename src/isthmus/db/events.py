@@ -7,7 +7,7 @@ who reads on after the last id that it saw misses none.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, or_, select
 
 from isthmus.db.notifications import tell
 from isthmus.db.schema import events, jobs
@@ -90,11 +90,6 @@ def page(
     order = events.c.id.desc() if newest else events.c.id
     rows = connection.execute(select(events).where(*wanted).order_by(order).limit(limit)).all()
     return [_event(row) for row in (reversed(rows) if newest else rows)]
-
-
-def last_id(connection: Connection) -> int:
-    """The id of the newest event; 0: there is none."""
-    return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
 
 def _event(row: Any) -> Event:

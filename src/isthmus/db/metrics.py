@@ -83,14 +83,6 @@ def last(connection: Connection, attempt_id: int) -> dict[str, Value]:
     return found
 
 
-def summary(connection: Connection, attempt_id: int) -> Sequence[Any]:
-    """``name, count, low, high`` of each metric of an attempt, by name."""
-    count, low, high = func.count(), func.min(metrics.c.value), func.max(metrics.c.value)
-    statement = select(metrics.c.name, count.label("count"), low.label("low"), high.label("high"))
-    own = statement.where(metrics.c.attempt_id == attempt_id)
-    return connection.execute(own.group_by(metrics.c.name).order_by(metrics.c.name)).all()
-
-
 def best(connection: Connection, attempt_id: int, name: str, *, highest: bool = False) -> Value | None:
     """The lowest (or highest) finite value of a metric; the earliest of equal ones; None: there is none."""
     own = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name) & metrics.c.value.is_not(None)

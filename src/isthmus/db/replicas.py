@@ -11,8 +11,6 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from isthmus.db.schema import attempts, replicas, sites, users, uses
 from isthmus.domain.artefacts import ReplicaState
 
-PART = 500  # of a list in one statement
-
 
 def put(
     connection: Connection,
@@ -40,13 +38,6 @@ def put(
         connection.execute(replicas.insert().values(digest=digest, site_id=site_id, user_id=user_id, **values))
 
 
-def progress(connection: Connection, digest: str, site_id: int, user_id: int, bytes_done: int) -> None:
-    """How many bytes of a copy on its way are there."""
-    coming = replicas.c.state == ReplicaState.COMING.value
-    this = update(replicas).where(_this(digest, site_id, user_id), coming)
-    connection.execute(this.values(bytes_done=bytes_done))
-
-
 def get(connection: Connection, digest: str, site_id: int, user_id: int) -> Any | None:
     return connection.execute(select(replicas).where(_this(digest, site_id, user_id))).first()
 
@@ -64,39 +55,9 @@ def at_site(connection: Connection, site_id: int, user_id: int | None = None) ->
     return connection.execute(statement).all()
 
 
-def present(connection: Connection, site_id: int, user_id: int, digests: Iterable[str]) -> set[str]:
-    """Which of the digests have a verified copy there."""
-    wanted = sorted(set(digests))
-    found: set[str] = set()
-    for start in range(0, len(wanted), PART):
-        here = (replicas.c.site_id == site_id) & (replicas.c.user_id == user_id)
-        verified = here & (replicas.c.state == ReplicaState.PRESENT.value)
-        part = replicas.c.digest.in_(wanted[start : start + PART])
-        found.update(connection.execute(select(replicas.c.digest).where(verified, part)).scalars())
-    return found
-
-
-def touch(connection: Connection, site_id: int, user_id: int, digests: Sequence[str], *, now: float) -> None:
-    """Note that the copies are used now."""
-    for start in range(0, len(digests), PART):
-        here = (replicas.c.site_id == site_id) & (replicas.c.user_id == user_id)
-        part = replicas.c.digest.in_(digests[start : start + PART])
-        connection.execute(update(replicas).where(here, part).values(last_used_at=now))
-
-
 def remove(connection: Connection, digest: str, site_id: int, user_id: int) -> None:
     """Forget a copy."""
     connection.execute(delete(replicas).where(_this(digest, site_id, user_id)))
-
-
-def idle(connection: Connection, site_id: int, user_id: int) -> Sequence[Any]:
-    """Verified or failed copies that no live attempt of the user there needs; the longest unused first."""
-    needed = select(uses.c.digest).join(attempts, attempts.c.id == uses.c.attempt_id)
-    live = (attempts.c.live) & (attempts.c.site_id == site_id) & (attempts.c.user_id == user_id)
-    here = (replicas.c.site_id == site_id) & (replicas.c.user_id == user_id)
-    still = replicas.c.state != ReplicaState.COMING.value
-    statement = select(replicas).where(here, still, replicas.c.digest.not_in(needed.where(live)))
-    return connection.execute(statement.order_by(replicas.c.last_used_at.asc().nulls_first(), replicas.c.digest)).all()
 
 
 def use(connection: Connection, attempt_id: int, digests: Iterable[str]) -> None:
@@ -105,13 +66,6 @@ def use(connection: Connection, attempt_id: int, digests: Iterable[str]) -> None
     rows = [{"attempt_id": attempt_id, "digest": digest} for digest in sorted(set(digests) - had)]
     if rows:
         connection.execute(uses.insert(), rows)
-
-
-def users_of(connection: Connection, digest: str) -> Sequence[int]:
-    """The jobs whose live attempts need this content, wherever they are."""
-    statement = select(attempts.c.job_id).join(uses, uses.c.attempt_id == attempts.c.id)
-    live = statement.where(uses.c.digest == digest, attempts.c.live)
-    return list(connection.execute(live.order_by(attempts.c.job_id)).scalars())
 
 
 def needed(connection: Connection) -> set[str]:

@@ -44,14 +44,6 @@ def get(connection: Connection, name: str) -> User:
     return user
 
 
-def by_id(connection: Connection, user_id: int) -> User:
-    """The user with this id. Raises NotFound."""
-    row = connection.execute(select(users).where(users.c.id == user_id)).first()
-    if row is None:
-        raise NotFound(f"There is no user with id {user_id}.", place="user")
-    return of_row(row)
-
-
 def every(connection: Connection) -> Sequence[User]:
     """All users, by name."""
     return [of_row(row) for row in connection.execute(select(users).order_by(users.c.name))]

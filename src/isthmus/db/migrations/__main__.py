@@ -1,6 +1,6 @@
 """Print the step that leads from the migrations to the schema: `python -m isthmus.db.migrations`.
 
-A beginning for ``versions/000N_word.py``, to be read and mended: Alembic sees neither renames nor what lies in the rows.
+A beginning for ``versions/000N_word.py``, to be read and mended: Alembic sees neither renames nor what is in rows.
 """
 
 import sqlalchemy
