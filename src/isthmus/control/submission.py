@@ -20,7 +20,7 @@ from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
 from isthmus.db.notifications import SUPERVISOR, tell
 from isthmus.domain.errors import Conflict, Invalid, IsthmusError, NotFound, nearest
-from isthmus.domain.jobs import After, Array, JobRequest, JobSpec, check, expand
+from isthmus.domain.jobs import MAX_ID, After, Array, JobRequest, JobSpec, check, expand
 from isthmus.domain.reasons import Reason
 from isthmus.domain.states import JobState
 from isthmus.domain.users import Caller
@@ -60,7 +60,7 @@ def named_jobs(requests: Sequence[JobRequest]) -> list[int]:
     """The jobs that these requests depend on."""
     ids = {after.job for request in requests for after in request.after}
     ids |= {item.job for request in requests for item in request.inputs if item.job}
-    return sorted(ids)
+    return sorted(job for job in ids if 1 <= job <= MAX_ID)  # the others are refused when they are examined
 
 
 def examine(requests: Sequence[JobRequest], caller: Caller, needs: Needs, ground: Ground) -> list[Accepted]:

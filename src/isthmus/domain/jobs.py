@@ -19,6 +19,7 @@ STRICT = {"extra": "forbid"}
 NAME = re.compile(r"^[\w][\w .:@+/()\[\]=,-]{0,199}$")
 ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 MAX_ARRAY = 100_000
+MAX_ID = 2**53 - 1  # of a job: the largest that every client reads exactly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,8 @@ def check(spec: JobSpec, array: Array | None = None) -> None:
         raise Invalid(f"{both[0]!r} is both a secret and a plain variable.", place=f"env.{both[0]}")
     for number, item in enumerate(spec.inputs):
         _check_input(item, f"inputs[{number}]")
+    for number, after in enumerate(spec.after):
+        _check_id(after.job, f"after[{number}].job")
     for number, output in enumerate(spec.outputs):
         inside(output.path, f"outputs[{number}].path")
     for place in ("stdout", "stderr"):
@@ -206,8 +209,15 @@ def _check_input(item: Input, place: str) -> None:
     inside(item.path, f"{place}.path")
     if bool(item.dataset) == bool(item.job):
         raise Invalid("Give either a dataset or a job with its output.", place=place)
+    if item.job:
+        _check_id(item.job, f"{place}.job")
     if item.job and not item.output:
         raise Invalid("Name the output of that job.", place=f"{place}.output")
+
+
+def _check_id(job: int, place: str) -> None:
+    if not 1 <= job <= MAX_ID:
+        raise Invalid(f"{job} is not the number of a job.", place=place)
 
 
 def _check_array(array: Array) -> None:

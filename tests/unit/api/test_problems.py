@@ -168,3 +168,13 @@ async def test_unavailable_says_when_to_ask_again(app: App, http: httpx.AsyncCli
     response = await http.get("/v1/jobs")
     assert told(response, 503)["code"] == "disk-full"
     assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/explain"])
+@pytest.mark.parametrize("job", [-1, 2**63, 10**30])
+async def test_numbers_that_no_job_can_have_are_refused(http: httpx.AsyncClient, path: str, job: int) -> None:
+    problem = told(await http.post(path, json={"command": ["a"], "after": [{"job": job}]}), 422)
+    assert (problem["place"], problem["detail"]) == ("after[0].job", f"{job} is not the number of a job.")
+    inputs = [{"path": "x", "job": job, "output": "y"}]
+    problem = told(await http.post(path, json={"command": ["a"], "inputs": inputs}), 422)
+    assert problem["place"] == "inputs[0].job"
