@@ -213,8 +213,9 @@ def peers(count: int = 500) -> None:
         with control_plane() as (_, client, _folder):
             turnaround(client, "local")
             ours = throughput(client, count)
+            env = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}  # Parsl starts programs of its own
             said = subprocess.run(
-                [str(python), script, str(count)], capture_output=True, text=True, timeout=600, check=False
+                [str(python), script, str(count)], env=env, capture_output=True, text=True, timeout=600, check=False
             )
         if said.returncode:
             print(f"{label}: {said.stderr[-500:]}", file=sys.stderr)
