@@ -56,7 +56,7 @@ class Demo:
         results = self.sweep(sp500, code)
         self.screen.chapter("What was learnt")
         for lesson in sweep.lessons(results):
-            self.screen.say(lesson)
+            self.screen.tell(lesson)
 
     # ---- data
 
@@ -119,7 +119,7 @@ class Demo:
                 )
         metrics = self._metrics(job.id, Path(self.server.data, "results", f"job-{job.id}"))
         for sentence in summary.sentences(metrics):
-            self.screen.say(f"  {sentence}")
+            self.screen.tell(f"  {sentence}")
 
     def sweep(self, sp500: Artefact, code: Artefact) -> list[sweep.Result]:
         """Try the settings of the grid as one array of jobs, and bring their results home."""
@@ -187,25 +187,33 @@ def _full(dataset: Artefact) -> str:
 def where_next(screen: Screen, server: Server, running: bool, jobs: Sequence[int]) -> None:
     """What to type now."""
     screen.chapter("Where to look next")
-    binaries = Path(sys.executable).parent
-    first, array = (jobs[0], jobs[1]) if len(jobs) > 1 else (1, 2)
-    if not running:
-        screen.say(f"  {binaries}/isthmus up --data {server.data}   start this control plane again")
-    screen.say(
-        f"  export PATH={binaries}:$PATH ISTHMUS_CONFIG={server.settings}\n"
-        f"  isthmus job ps                      the jobs\n"
-        f"  isthmus job show {first:<18} one of them: its attempts, its use of the machine\n"
-        f"  isthmus job logs {first:<18} what it printed\n"
-        f"  isthmus job explain {first:<15} why it ran where it ran\n"
-        f"  isthmus cp {array}:predictions.csv .     a result\n"
-        f"  isthmus run -- python3 -c 'print(6*7)'   a job of your own\n"
-    )
+    data = _short(server.data)
+    first, array = jobs[0], jobs[1]
+    commands = [
+        (f". {data}/env", "this control plane, for this shell; then:"),
+        ("isthmus job ps -a", "the jobs"),
+        (f"isthmus job show {first}", "one of them: its attempts, what it used, what happened to it"),
+        (f"isthmus job metrics {first}", "what it reported"),
+        (f"isthmus job explain {first}", "why it ran where it ran"),
+        (f"isthmus cp {array}:predictions.csv .", "a result"),
+        ("isthmus run -- python3 -c 'print(6*7)'", "a job of your own"),
+    ]
     if running:
-        screen.say(
-            f"  The server runs on at {server.url} (its API: {server.url}/docs). To stop it:\n"
-            f"  {sys.executable} -m examples.forecast.demo --stop"
-        )
-    screen.say(f"  All of it lies in {server.data}. Then docs/quickstart.md: the first cluster.")
+        stop = f"{_short(Path(sys.executable))} -m examples.forecast.demo --stop"
+        commands.append((stop + ("" if data == "demo-data" else f" --data {data}"), "stop the server"))
+    else:
+        commands.insert(1, (f"isthmus up --data {data} &", "start it again (it was stopped at the end)"))
+    for command, what in commands:
+        screen.say(f"  {command:<42} {what}")
+    if running:
+        screen.say(f"\nThe server runs on at {server.url}; its API is described at {server.url}/docs.")
+    screen.say(f"All of it lies in {data}. On to the first cluster: docs/quickstart.md")
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -235,7 +243,7 @@ def play(screen: Screen, server: Server, *, leave: bool) -> int:
     try:
         screen.chapter("A control plane on this machine")
         demo = Demo(screen, server, server.start())
-        screen.say(f"  {server.url}, its data in {server.data}")
+        screen.say(f"  {server.url}, its data in {_short(server.data)}")
         demo.run()
         screen.say(f"\nAll of it took {time.monotonic() - began:.0f} s.")
         if not leave:

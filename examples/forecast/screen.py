@@ -5,6 +5,7 @@ Nothing here knows of jobs or forecasts. Colour, boxes and braille only where th
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,11 +40,18 @@ class Screen:
         """A heading, with the seconds since the start."""
         self.console.print(f"\n[bold]== {title}[/bold]  [dim]({time.monotonic() - self._began:.0f} s)[/dim]")
 
-    def say(self, text: RenderableType = "") -> None:
-        if isinstance(text, str):
-            self.console.print(text, markup=False, soft_wrap=not self.lively)
+    def say(self, what: RenderableType = "") -> None:
+        """Print it. A text's lines are left whole, so that commands can be copied."""
+        if isinstance(what, str):
+            self.console.print(what, markup=False, soft_wrap=True)
         else:
-            self.console.print(text, width=self.width)
+            self.console.print(what, width=self.width)
+
+    def tell(self, text: str) -> None:
+        """Print prose: each line broken to the width, what follows set in a little further."""
+        for line in text.splitlines():
+            indent = line[: len(line) - len(line.lstrip())]
+            self.say(textwrap.fill(line, self.width, subsequent_indent=indent + "  "))
 
     @contextmanager
     def watching(self, *, keep: bool) -> Iterator[Show]:

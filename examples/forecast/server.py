@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ import isthmus
 from isthmus.client import config
 from isthmus.domain.errors import IsthmusError
 from isthmus.domain.sites import Health
+from isthmus.runner.keeperfiles import socket_path
 
 START_S = 60
 STOP_S = 20
@@ -45,7 +48,7 @@ class Server:
 
     def start(self) -> isthmus.Client:
         """Start it, and answer a client for it once it is ready to run jobs. Raises ServerError."""
-        self.stop()
+        self.stop(for_good=False)
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Written anew by `isthmus up` when it listens; the old one may name another port.
         (self.settings / "config.toml").unlink(missing_ok=True)
@@ -67,6 +70,12 @@ class Server:
         except BaseException:
             client.close()
             raise
+        (self.data / "env").write_text(
+            "# For a shell that is to talk to this server: `. env`\n"
+            f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
+            f"ISTHMUS_CONFIG={shlex.quote(str(self.settings))}\n"
+            "unset ISTHMUS_URL ISTHMUS_TOKEN\n"
+        )
         return client
 
     def client(self) -> isthmus.Client:
@@ -90,8 +99,10 @@ class Server:
                 return int(words[1])
         return None
 
-    def stop(self) -> bool:
+    def stop(self, *, for_good: bool = True) -> bool:
         """Stop the server that runs on the data folder; whether there was one. Raises ServerError."""
+        if for_good:
+            self._retire_keeper()
         pid = self.pid()
         if pid is None and self._process is not None and self._process.poll() is None:
             pid = self._process.pid  # it has not come as far as the lock
@@ -105,6 +116,18 @@ class Server:
                 raise ServerError(f"process {pid} did not stop within {STOP_S} s; its log: {self.log}")
             time.sleep(0.05)
         return True
+
+    def _retire_keeper(self) -> None:
+        """Let go of what starts jobs on this machine: it would wait ten minutes for others. Silent if it is gone.
+
+        Jobs that still run are watched to their end: it leaves with the last one.
+        """
+        path = socket_path(str(self.data / "sites" / "local"))
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as keeper:
+            keeper.settimeout(5)
+            keeper.connect(path)
+            keeper.sendall(b'{"do": "retire"}\n')
+            keeper.recv(100)
 
     def _wait(self, condition: Callable[[], bool], otherwise: str) -> None:
         end = time.monotonic() + START_S

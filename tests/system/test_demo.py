@@ -36,14 +36,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Server(folder / "demo-data").stop()
 
 
-def at_work(folder: Path) -> list[str]:
-    """The command lines of trainings below the folder that run now."""
+def at_work(folder: Path, word: str = "") -> list[str]:
+    """The command lines of processes that work in the folder or on it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(process.joinpath("cwd").readlink()).startswith(str(folder)):
-                found.append(process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode())
-    return [line for line in found if "examples.forecast.train" in line]
+            line = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if (str(folder) in line or process.joinpath("cwd").readlink().is_relative_to(folder)) and word in line:
+                found.append(line)
+    return found
 
 
 def test_an_interrupt_leaves_nothing_running(folder: Path) -> None:
@@ -58,7 +59,7 @@ def test_an_interrupt_leaves_nothing_running(folder: Path) -> None:
                 deadline_s=90,
             )
             assert process.poll() is None, (folder / "out").read_text()
-            assert at_work(folder)
+            assert at_work(folder, "examples.forecast.train")
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 130
         finally:
@@ -67,7 +68,7 @@ def test_an_interrupt_leaves_nothing_running(folder: Path) -> None:
     assert "Nothing is left running" in told
     assert "Traceback" not in told
     assert Server(folder / "demo-data").pid() is None
-    assert at_work(folder) == []
+    wait_for(lambda: not at_work(folder), "the last process to be gone", story=lambda: str(at_work(folder)))
 
 
 def in_a_terminal(folder: Path) -> tuple[int, str]:
@@ -103,11 +104,13 @@ def test_the_whole_of_it_on_what_the_interrupted_run_left(folder: Path) -> None:
 
     # The server goes on, and the words that were printed find it.
     data = folder / "demo-data"
-    printed = re.search(r"export PATH=(\S+?):\$PATH ISTHMUS_CONFIG=(\S+)", plain)
-    assert printed
-    environment = {**os.environ, "ISTHMUS_CONFIG": printed[2]}
+    assert "  . demo-data/env" in plain
     listed = subprocess.run(
-        [f"{printed[1]}/isthmus", "job", "ps", "-a", "-o", "json"], env=environment, capture_output=True, check=True
+        ["sh", "-c", ". demo-data/env; isthmus job ps -a -o json"],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=True,
     )
     states = [job["state"] for job in json.loads(listed.stdout)]
     assert states.count("COMPLETED") == 9
@@ -121,3 +124,4 @@ def test_the_whole_of_it_on_what_the_interrupted_run_left(folder: Path) -> None:
     )
     assert stopped.stdout == "Stopped.\n"
     assert Server(data).pid() is None
+    wait_for(lambda: not at_work(folder), "the last process to be gone", story=lambda: str(at_work(folder)))

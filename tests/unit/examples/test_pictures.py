@@ -97,3 +97,15 @@ def test_a_log_gets_a_line_when_it_is_new_and_the_time_has_come(monkeypatch) -> 
         show("picture 3", "one")  # not new
         show("picture 4", "three")
     assert out.getvalue().splitlines() == ["one", "three", "picture 4"]
+
+
+def test_commands_stay_whole_and_prose_is_broken() -> None:
+    for terminal in (True, False):
+        target, out = shown(terminal=terminal)
+        target.say("  command " + "x" * 200)
+        assert len(out.getvalue().splitlines()) == 1
+        target, out = shown(terminal=terminal)
+        target.tell("  against " + "word " * 40)
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= 90
+        assert lines[1].startswith("    word")
