@@ -20,7 +20,7 @@ from typing import Any
 
 from isthmus.domain.errors import BadReply, IsthmusError, Unreachable
 from isthmus.domain.sites import Inventory
-from isthmus.sites import replies, transfer
+from isthmus.sites import replies, transfer, wire
 from isthmus.sites.backoff import Backoff
 from isthmus.sites.base import (
     Cache,
@@ -115,14 +115,7 @@ class SiteSession:
         return results
 
     async def poll(self, attempts: Mapping[str, Known], *, wait_s: float = 0.0, query: bool = True) -> Polled:
-        fields = {
-            "attempts": {
-                key: {"native_id": known.native_id, "reports": known.reports, "native_state": known.native_state}
-                for key, known in attempts.items()
-            },
-            "wait_s": wait_s,
-            "query": query,
-        }
+        fields = {"attempts": wire.Each(attempts, _known), "wait_s": wait_s, "query": query}
         return await replies.polled(await self._ask(POLL, "poll", fields, wait_s + BATCH_S))
 
     async def kill(self, keys: Mapping[str, Kill], *, fence: bool = False) -> dict[str, IsthmusError | None]:
@@ -417,6 +410,10 @@ def _parts(jobs: Sequence[Submission]) -> list[list[Submission]]:
         parts[-1].append(job)
         size += weight
     return parts
+
+
+def _known(known: Known) -> dict[str, Any]:
+    return {"native_id": known.native_id, "reports": known.reports, "native_state": known.native_state}
 
 
 def _submission(job: Submission) -> dict[str, Any]:

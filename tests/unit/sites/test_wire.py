@@ -99,6 +99,14 @@ async def test_encoding_in_pieces_is_one_line_of_json(value: object, few: list[o
     assert json.loads(line) == request
 
 
+@pytest.mark.parametrize("count", [0, 1, wire.STEP, 3 * wire.STEP + 1])
+async def test_entries_are_made_while_they_are_written(count: int) -> None:
+    line = await wire.encode(
+        {"id": 1, "each": wire.Each({str(n): n for n in range(count)}, lambda n: {"twice": 2 * n})}
+    )
+    assert json.loads(line) == {"id": 1, "each": {str(n): {"twice": 2 * n} for n in range(count)}}
+
+
 def large() -> dict[str, object]:
     seen = {
         "native_state": "RUNNING",
