@@ -17,27 +17,52 @@ for _entry in sys.path:
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as typing's, which this file has no time to import
+if TYPE_CHECKING:
+    from isthmus.client import AsyncClient, Client
+    from isthmus.domain.errors import IsthmusError
+    from isthmus.domain.jobs import After, Array, Input, JobRequest, Output, Resources, Retry
+
 _WHERE = {
     "report": "isthmus.runner.report",
     "Client": "isthmus.client",
     "AsyncClient": "isthmus.client",
     "IsthmusError": "isthmus.domain.errors",
+    "JobRequest": "isthmus.domain.jobs",
+    "Resources": "isthmus.domain.jobs",
+    "Input": "isthmus.domain.jobs",
+    "Output": "isthmus.domain.jobs",
+    "After": "isthmus.domain.jobs",
+    "Array": "isthmus.domain.jobs",
+    "Retry": "isthmus.domain.jobs",
 }
 
-__all__ = ["AsyncClient", "Client", "IsthmusError", "report"]
+__all__ = [
+    "After",
+    "Array",
+    "AsyncClient",
+    "Client",
+    "Input",
+    "IsthmusError",
+    "JobRequest",
+    "Output",
+    "Resources",
+    "Retry",
+    "report",
+]
 
 
-def report(*args, **metrics):
+def report(*args: object, **metrics: object) -> None:
     """Report metrics and progress of the running job: ``isthmus.report(loss=0.1, step=3)``.
 
     Does nothing outside a job, so a script may keep the call. See :func:`isthmus.runner.report.report`.
     """
     from isthmus.runner.report import report as send
 
-    return send(*args, **metrics)
+    send(*args, **metrics)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in _WHERE:
         import importlib
 
