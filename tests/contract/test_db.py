@@ -357,7 +357,7 @@ async def test_who_watches_is_told_after_the_commit(db: Database) -> None:
         inside.set()
         assert go_on.wait(20)
 
-    with db.watch("job:1", "job:2") as news, db.watch("job:3") as other:
+    with db.watch("job:1", "job:2") as news, db.watch(SUPERVISOR) as supervisor, db.watch("job:3") as other:
         writing = asyncio.ensure_future(db.write(write))
         await asyncio.to_thread(inside.wait, 20)
         assert not news.is_set()
@@ -365,7 +365,7 @@ async def test_who_watches_is_told_after_the_commit(db: Database) -> None:
         await writing
         assert news.is_set()
         assert not other.is_set()
-        assert db.changed.is_set()
+        assert supervisor.is_set()
 
 
 async def test_what_was_undone_is_not_told(db: Database) -> None:

@@ -25,6 +25,7 @@ from isthmus.db import (
     users,
 )
 from isthmus.db.engine import Database
+from isthmus.db.notifications import SUPERVISOR
 from isthmus.db.schema import attempts, jobs, log_chunks, outputs
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat, ReplicaState
 from isthmus.domain.errors import Conflict, Invalid, NotFound
@@ -205,17 +206,18 @@ async def test_sites(db: Database) -> None:
 
 
 async def test_attention_for_a_site_is_taken_once_and_wakes(db: Database) -> None:
-    site = await db.write(sites.add, "gpu1", "{}", now=1.0)
-    assert db.changed.is_set()
-    assert [row.id for row in await db.write(sites.take_attention)] == [site]
-    assert await db.write(sites.take_attention) == []
-    db.changed.clear()
-    await db.write(sites.change, site, health=Health.UP.value)
-    assert not db.changed.is_set()
-    await db.write(sites.change, site, state=SiteState.DRAINING.value, attention=True)
-    assert db.changed.is_set()
-    row = (await db.write(sites.take_attention))[0]
-    assert (row.health, row.state) == ("UP", "DRAINING")
+    with db.watch(SUPERVISOR) as news:
+        site = await db.write(sites.add, "gpu1", "{}", now=1.0)
+        assert news.is_set()
+        assert [row.id for row in await db.write(sites.take_attention)] == [site]
+        assert await db.write(sites.take_attention) == []
+        news.clear()
+        await db.write(sites.change, site, health=Health.UP.value)
+        assert not news.is_set()
+        await db.write(sites.change, site, state=SiteState.DRAINING.value, attention=True)
+        assert news.is_set()
+        row = (await db.write(sites.take_attention))[0]
+        assert (row.health, row.state) == ("UP", "DRAINING")
 
 
 async def test_a_removed_site_may_come_back_with_nothing_of_the_old_one(db: Database, ground: Ground) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from isthmus.db import migrations
-from isthmus.db.notifications import CONNECT, SUPERVISOR, Listener, Topics
+from isthmus.db.notifications import CONNECT, Listener, Topics
 from isthmus.db.threads import Readers, Writer
 from isthmus.domain.errors import Invalid, Unavailable
 
@@ -39,19 +39,13 @@ URL_HINT = "Write it like sqlite:////var/lib/isthmus/isthmus.db or postgresql://
 
 
 class Database:
-    """An open database: see :meth:`open`. Its methods are called from the event loop that opened it.
-
-    ``changed`` is set when a write, in this process or (PostgreSQL) another, told the topic ``supervisor``:
-    see :func:`isthmus.db.notifications.tell`.
-    """
+    """An open database: see :meth:`open`. Its methods are called from the event loop that opened it."""
 
     def __init__(self, url: URL, *, durable: bool, readers: int) -> None:
         self.url = url
         self.kind = url.get_backend_name()  # sqlite, postgresql
-        self.changed = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._topics = Topics()
-        self._topics.add((SUPERVISOR,), self.changed)
         self._listener = Listener(url, self._topics) if self.kind == "postgresql" else None
         publish = self._listener.publish if self._listener else None
         self._writer = Writer(_engine(url, durable=durable), loop, self._topics, publish)
@@ -93,9 +87,9 @@ class Database:
 
     @contextlib.contextmanager
     def watch(self, *topics: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever one of the topics is told of.
+        """An event that is set whenever a write, here or (PostgreSQL) in another process, told one of the topics.
 
-        To miss nothing: clear it, read, and only then wait for it.
+        See :func:`isthmus.db.notifications.tell`. To miss nothing: clear it, read, and only then wait for it.
         """
         news = asyncio.Event()
         self._topics.add(topics, news)
