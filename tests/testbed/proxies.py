@@ -266,12 +266,11 @@ class SiteFolder:
             except ProcessLookupError:
                 pass
         jobs = self.path / "jobs"
-        for key in os.listdir(jobs) if jobs.is_dir() else ():
-            for pid in marked(key):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+        for pid in marked(*(os.listdir(jobs) if jobs.is_dir() else ())):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -303,8 +302,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def marked(key: str) -> list[int]:
-    """The living processes whose environment says that they belong to an attempt."""
+def marked(*keys: str) -> list[int]:
+    """The living processes whose environment says that they belong to one of these attempts."""
+    wanted = {f"ISTHMUS_KEY={key}".encode() for key in keys}
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -312,6 +312,6 @@ def marked(key: str) -> list[int]:
                 environment = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if f"ISTHMUS_KEY={key}".encode() in environment and alive(int(name)):
+            if not wanted.isdisjoint(environment) and alive(int(name)):
                 found.append(int(name))
     return found

@@ -39,6 +39,8 @@ from isthmus.runner.signals import Signals
 IDLE_EXIT_S = 600.0
 IDLE_WORKER_S = 60.0
 MOST_IDLE_WORKERS = 8
+MOST_STARTS = 3  # of one attempt, in workers that die before they claim it
+PAUSE_S = 2.0  # between looks at whether it is still needed
 FOREIGN_LOOK_S = 0.2  # between looks at attempts that no worker of this keeper runs
 
 
@@ -71,6 +73,7 @@ class Live(object):
         self.gpus = []
         self.running = False
         self.pid = 0  # of its own batch.sh, if no worker runs it
+        self.starts = 0
         self.foreign = False  # no worker of this keeper runs it: its reports are looked at now and then
         self.size = 0
 
@@ -116,7 +119,7 @@ class Keeper(object):
     def _pause(self):
         if any(live.foreign for live in self.live.values()):
             return FOREIGN_LOOK_S
-        return 10.0
+        return PAUSE_S
 
     def _over(self):
         if self.live or (self.clients and not self.retired):
@@ -169,6 +172,8 @@ class Keeper(object):
             try:
                 answer = self._answer(client, json.loads(line.decode("utf-8")))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
+                traceback.print_exc()
+                sys.stderr.flush()
                 answer = {"error": "The keeper does not understand this: %s: %s" % (type(error).__name__, error)}
             self._send(client, files.dump(answer) + b"\n")
 
@@ -218,7 +223,7 @@ class Keeper(object):
 
     def _accept_attempt(self, key, gpus_wanted, cpus_wanted):
         """Take an attempt over; "" or why not. Again for one that it knows: nothing happens."""
-        if key in self.live:
+        if key in self.live or self._folder(key).has(files.CLAIM):
             return ""
         if gpus_wanted > len(self.gpus):
             return "It asks for %d GPUs; this machine has %d." % (gpus_wanted, len(self.gpus))
@@ -270,6 +275,7 @@ class Keeper(object):
             except OSError:
                 continue  # it died while it was idle: the next
             chosen.key = key
+            live.starts += 1
             return
 
     def _start_script(self, key, live):
@@ -334,6 +340,9 @@ class Keeper(object):
         found = standing(self._folder(key))
         if found == "running":
             self._adopt(key)
+        elif found == "none":
+            # Its set-up lines failed, or its workers die before they have begun: it must not begin anew.
+            claim.fence(self._folder(key))
         elif found == "gone":
             self._clear_up([key])
 
@@ -422,7 +431,14 @@ class Keeper(object):
         if not one.reaped:
             os.kill(one.pid, signal.SIGKILL)
             os.waitpid(one.pid, 0)
-        if one.key:
+        live = self.live.get(one.key)
+        if live is None:
+            return
+        if live.starts < MOST_STARTS and standing(self._folder(one.key)) == "none":
+            # It died before it had begun: another may.
+            live.running = False
+            self.waiting.insert(0, one.key)
+        else:
             self._ended(one.key)
 
     def _reap(self):

@@ -60,7 +60,8 @@ class Process(object):
             found = self._look(attempts)
             # The keeper told of an attempt, and its reports say nothing new: its runner was killed.
             silent = any(key in attempts and key not in found for key in told)
-            if attempts and query and not reply["query_error"] and (silent or self._next_question() <= 0):
+            due = silent or wait_s <= 0 or self._next_question() <= 0
+            if attempts and query and due and not reply["query_error"]:
                 self._query(attempts, found, reply)
             left = end - time.monotonic()
             if found or left <= 0 or requests.waiting():
