@@ -48,6 +48,8 @@ class Live:
     kill_requested: bool = False
     kill_sent: bool = False
     log_bytes: int = 0  # as last reported
+    tries: int = 0  # to stage and submit it that failed
+    waits_for: str = ""  # why it is not submitted yet, as written down
     doubted_since: float | None = None  # monotonic; it seems to have ended
 
     @classmethod

@@ -125,6 +125,11 @@ class Record:
                 f"{row.site_name}: {native_id}",
             )
 
+    def waiting(self, row: attempt_rows.AttemptRow, why: str) -> None:
+        """Why an attempt is not at its site yet."""
+        if JobState(row.job_state) in (JobState.QUEUED, JobState.STAGING):
+            self.job_columns(row.job_id, message=f"{row.site_name}: {why}" if why else "")
+
     def verdict(self, row: attempt_rows.AttemptRow, verdict: Verdict, retry: Retry, *, native_id: str = "") -> None:
         """What news made of an attempt, and what it means for its job. ``native_id`` where it may not be noted yet."""
         changes: dict[str, Any] = {"id": row.id, "heard_at": self._now, "reports": verdict.reports}

@@ -9,15 +9,11 @@ was asleep can't change anything. What it keeps in memory it can load again at a
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import logging
-import os
 import secrets
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -26,6 +22,7 @@ from isthmus.control import places
 from isthmus.control.backlog import Backlog
 from isthmus.control.cleaning import sweep
 from isthmus.control.dispatch import Dispatcher
+from isthmus.control.leadership import Leadership, LostLease
 from isthmus.control.lifecycle import LONGEST_DELAY_S
 from isthmus.control.live import Live, read_spec
 from isthmus.control.needs import Mark, Needs
@@ -35,12 +32,11 @@ from isthmus.control.sessions import Sessions
 from isthmus.control.worker import Worker
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
-from isthmus.db import leases
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.db.notifications import SUPERVISOR, tell
 from isthmus.domain.clock import Clock
-from isthmus.domain.errors import Conflict, IsthmusError, SiteError, Unavailable
+from isthmus.domain.errors import IsthmusError, SiteError, Unavailable
 from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Health, SiteState
 from isthmus.domain.states import AttemptState, JobState
@@ -53,15 +49,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LEASE_S = 15.0
 NOTED = 200  # jobs of a need whose reason for waiting is written down; the others share it
 LONGEST_SLEEP_S = 60.0
 SWEEP_S = 600.0
+PROBED = 0  # stands for whoever probed the site, until a worker has asked it
 KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
-
-
-class LostLease(IsthmusError):
-    """Another supervisor leads."""
 
 
 class Place:
@@ -72,7 +64,8 @@ class Place:
         self.snapshot = snapshot
         self.workers: dict[int, Worker] = {}
         self.tasks: dict[int, asyncio.Task[None]] = {}
-        self.others: dict[int, int] = {}
+        self.others = {PROBED: snapshot.used_jobs}  # other jobs there, by who saw them
+        self.troubles: dict[int, str] = {}
 
 
 class Supervisor:
@@ -91,13 +84,13 @@ class Supervisor:
     ) -> None:
         self.db = db
         self.clock = clock
-        self.name = name or process_name()
+        self._leadership = Leadership(db, clock, name)
+        self.name = self._leadership.name
         self.keep_s = keep_s
         self.leading = asyncio.Event()
         self._sessions = sessions
         self._needs = needs
         self._dispatcher = dispatcher
-        self._lease: leases.Lease | None = None
         self._backlog = Backlog()
         self._places: dict[str, Place] = {}
         self._live: dict[int, Live] = {}  # by job
@@ -111,7 +104,7 @@ class Supervisor:
     async def run(self) -> None:
         """Lead whenever no other does, until cancelled."""
         while True:
-            self._lease = await self._acquire()
+            await self._leadership.win()
             log.info("supervisor %s leads", self.name)
             try:
                 await self._reign()
@@ -119,30 +112,19 @@ class Supervisor:
                 log.warning("supervisor %s leads no more: %s", self.name, group.exceptions[0])
                 await self.clock.sleep(1.0)
             finally:
-                self.leading.clear()
-                await self._release()
+                await self._abdicate()
 
-    async def _acquire(self) -> leases.Lease:
-        while True:
-            with contextlib.suppress(Unavailable):
-                lease = await self.db.write(_take_lease, self.name)
-                if lease is not None:
-                    return lease
-            await self.clock.sleep(LEASE_S / 15)
-
-    async def _release(self) -> None:
-        lease, self._lease = self._lease, None
+    async def _abdicate(self) -> None:
+        self.leading.clear()
         self._places.clear()
         self._live.clear()
         self._backlog = Backlog()
-        if lease is not None:
-            with contextlib.suppress(IsthmusError):
-                await asyncio.shield(self.db.write(leases.release, lease))
+        await self._leadership.release()
 
     async def _reign(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
-            group.create_task(self._keep_lease())
+            group.create_task(self._leadership.keep())
             group.create_task(self._sweep())
             await self._load()
             self.leading.set()
@@ -161,21 +143,6 @@ class Supervisor:
                         wait.cancel()
                     if not done:
                         news.set()  # now and then, look though nobody said anything
-
-    async def _keep_lease(self) -> None:
-        """Renew the lease; stop leading in time when that fails for long, whatever the reason."""
-        renewed = self.clock.monotonic()
-        while True:
-            await self.clock.sleep(LEASE_S / 3)
-            assert self._lease is not None
-            try:
-                await self.db.write(_renew_lease, self._lease)
-                renewed = self.clock.monotonic()
-            except Conflict as error:
-                raise LostLease(str(error)) from error
-            except Unavailable as error:
-                if self.clock.monotonic() - renewed > LEASE_S * 0.8:
-                    raise LostLease(f"The lease could not be renewed: {error}") from error
 
     async def _sweep(self) -> None:
         """Clean up now and then what ended long ago."""
@@ -225,7 +192,9 @@ class Supervisor:
                 await self._sessions.forget(row.id)
                 await self._retire(place)
             fresh = Place(row, snapshot)
-            fresh.workers, fresh.tasks, fresh.others = place.workers, place.tasks, place.others
+            fresh.workers, fresh.tasks = place.workers, place.tasks
+            fresh.others, fresh.troubles = place.others, place.troubles
+            snapshot.used_jobs = sum(fresh.others.values())
             self._places[row.name] = fresh
             for live in self._live.values():
                 if live.site == row.name:
@@ -381,7 +350,7 @@ class Supervisor:
         if worker is None:
             assert self._group is not None
             site = self._sessions.lazy(place.row.id, user_id)
-            worker = Worker(place.row.name, place.row.id, site, self, asks_batch=place.snapshot.own_queue)
+            worker = Worker(place.row.name, place.row.id, user_id, site, self, asks_batch=place.snapshot.own_queue)
             place.workers[user_id] = worker
             place.tasks[user_id] = self._group.create_task(self._guard(worker))
         return worker
@@ -416,19 +385,8 @@ class Supervisor:
     # ---- what the workers need
 
     async def record(self, fn: Callable[..., T], *args: Any) -> T:
-        """Write in a transaction that fails with LostLease unless this supervisor leads."""
-        lease = self._lease
-        if lease is None:
-            raise LostLease("This supervisor does not lead.")
-
-        def fenced(conn: Connection) -> T:
-            try:
-                leases.check(conn, lease)
-            except Conflict as error:
-                raise LostLease(str(error)) from error
-            return fn(conn, *args)
-
-        return await self.db.write(fenced)
+        """Write in a transaction that only the leading supervisor can commit."""
+        return await self._leadership.record(fn, *args)
 
     async def prepare(self, live: Live, site: Site) -> Submission:
         """Bring image and data there and build the submission. Raises IsthmusError."""
@@ -476,18 +434,18 @@ class Supervisor:
         place = self._places.get(worker.name)
         if place is None:
             return
-        health = Health.UP if failure is None else Health.UNREACHABLE
-        message = "" if failure is None else str(failure)
-        if failure is not None and not failure.transient:
-            health = Health.UP
-        if place.snapshot.health is not health or (message and place.snapshot.health_message != message):
+        place.troubles[worker.user_id] = worker.trouble
+        if failure is None:
+            health, message = Health.UP, "; ".join(text for text in dict.fromkeys(place.troubles.values()) if text)
+        else:
+            health, message = Health.UNREACHABLE, str(failure)
+        if place.snapshot.health is not health or place.snapshot.health_message != message:
             place.snapshot.health, place.snapshot.health_message = health, message
             assert self._group is not None
             self._group.create_task(self._keep_health(place.row.id, health, message))
         if others is not None:
-            user = id(worker)
-            place.snapshot.used_jobs += others - place.others.get(user, 0)
-            place.others[user] = others
+            place.snapshot.used_jobs += others - place.others.pop(PROBED, 0) - place.others.get(worker.user_id, 0)
+            place.others[worker.user_id] = others
 
     async def _keep_health(self, site_id: int, health: Health, message: str) -> None:
         now = self.clock.now().timestamp()
@@ -529,36 +487,3 @@ def _set_health(conn: Connection, site_id: int, health: Health, message: str, no
         unit = Record(conn, now)
         unit.event("site", before.name, "health", before=before.health, after=health.value, message=message)
         unit.flush()
-
-
-def process_name() -> str:
-    """This process, told from all others: host, pid, and when it started (pids come again)."""
-    return f"{socket.gethostname()}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(2)}"
-
-
-def _started(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the owner is a process of this machine that is no more: then nobody need wait for its lease."""
-    host, _, rest = owner.partition("/")
-    pid, _, rest = rest.partition("/")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    return _started(int(pid)) != rest.partition("/")[0]
-
-
-def _take_lease(conn: Connection, owner: str) -> leases.Lease | None:
-    now = leases.clock(conn)
-    other = leases.holder(conn, "supervisor", now=now)
-    if other is not None and other.owner != owner and _is_dead(other.owner):
-        leases.release(conn, other)
-    return leases.acquire(conn, "supervisor", owner, now=now, ttl_s=LEASE_S)
-
-
-def _renew_lease(conn: Connection, lease: leases.Lease) -> None:
-    leases.renew(conn, lease, now=leases.clock(conn), ttl_s=LEASE_S)

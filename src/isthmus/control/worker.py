@@ -21,7 +21,7 @@ from isthmus.control.live import Live, read_spec
 from isthmus.control.recording import Record
 from isthmus.db import attempts as attempt_rows
 from isthmus.domain.clock import Clock
-from isthmus.domain.errors import IsthmusError, Refused, SiteError
+from isthmus.domain.errors import BadReply, IsthmusError, Refused, SiteError, Unreachable
 from isthmus.domain.reasons import Reason
 from isthmus.domain.states import AttemptState
 from isthmus.sites.base import Kill, Known, Polled, Seen, Site, Submission, Submitted
@@ -74,9 +74,10 @@ class Desk(Protocol):
 class Worker:
     """See the module. ``run`` works until cancelled; the other methods are called from the same loop."""
 
-    def __init__(self, name: str, site_id: int, site: Site, desk: Desk, *, asks_batch: bool) -> None:
+    def __init__(self, name: str, site_id: int, user_id: int, site: Site, desk: Desk, *, asks_batch: bool) -> None:
         self.name = name
         self.site_id = site_id
+        self.user_id = user_id
         self.site = site
         self.live: dict[str, Live] = {}
         self._desk = desk
@@ -87,9 +88,15 @@ class Worker:
         self._kills = asyncio.Event()
         self._collecting: asyncio.Queue[Live] = asyncio.Queue()
         self._failures = 0
+        self._troubles: dict[str, str] = {}
         self._recording = asyncio.Lock()
         self._unnoted: dict[str, Live] = {}
         self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def trouble(self) -> str:
+        """What does not work at the site though it answers: a full disk, a scheduler that is down. "" if all does."""
+        return "; ".join(dict.fromkeys(self._troubles.values()))
 
     def take(self, live: Live) -> None:
         """Drive this attempt from where it is."""
@@ -113,7 +120,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._prepare_all(group))
-            group.create_task(self._submit_all())
+            group.create_task(self._submit_all(group))
             group.create_task(self._watch_all())
             group.create_task(self._kill_all())
             group.create_task(self._collect_all(group))
@@ -139,28 +146,40 @@ class Worker:
                 try:
                     submission = await self._desk.prepare(live, self.site)
                 except SiteError as error:
-                    if error.transient:
-                        self._failed(error)
-                    else:
+                    if not error.transient:
                         await self._give_up(live, AttemptState.FAILED, _stage_reason(error), str(error))
                         return
+                    self._failed("stage", error)
+                    await self._note_waiting({live: error.message})
                 except IsthmusError as error:
                     await self._give_up(live, AttemptState.FAILED, _stage_reason(error), str(error))
                     return
                 else:
+                    self._troubles.pop("stage", None)
                     self._ready.put_nowait((live, submission))
                     return
-            await self._back_off()
+            live.tries += 1
+            await self._back_off(live.tries)
 
-    async def _submit_all(self) -> None:
+    async def _submit_all(self, group: asyncio.TaskGroup) -> None:
         while True:
             batch = [await self._ready.get()]
             while not self._ready.empty() and len(batch) < BATCH:
                 batch.append(self._ready.get_nowait())
-            while batch:
-                batch = await self._submit(batch)
-                if batch:
-                    await self._back_off()
+            again = await self._submit(batch)
+            if again:
+                group.create_task(self._submit_again(again))
+
+    async def _submit_again(self, batch: list[tuple[Live, Submission]]) -> None:
+        """Submit after a while what was not taken, or end it if somebody wants that; others need not wait for it."""
+        for live, _ in batch:
+            live.tries += 1
+        await self._back_off(max(live.tries for live, _ in batch))
+        for live, submission in batch:
+            if live.kill_requested:
+                self._inbox.put_nowait(live)
+            else:
+                self._ready.put_nowait((live, submission))
 
     async def _submit(self, batch: list[tuple[Live, Submission]]) -> list[tuple[Live, Submission]]:
         """Submit; what is to be submitted again is returned."""
@@ -169,24 +188,26 @@ class Worker:
         except SiteError as error:
             # Whether the batch system has them is unknown: the same keys again are the same attempts.
             if error.transient:
-                self._failed(error)
+                self._failed("submit", error)
+                await self._note_waiting({live: error.message for live, _ in batch})
                 return batch
             results = {live.key: error for live, _ in batch}
-        self._answered()
-        again: list[tuple[Live, Submission]] = []
+        again: dict[Live, str] = {}
         taken: list[Live] = []
         refused: list[tuple[Live, IsthmusError]] = []
-        for live, submission in batch:
+        for live, _ in batch:
             answer = results.get(live.key)
             if isinstance(answer, Submitted):
                 live.native_id = answer.native_id
                 taken.append(live)
-            elif answer is None or answer.transient:
-                if answer is not None:
-                    self._failed(answer)
-                again.append((live, submission))
+            elif answer is None:
+                again[live] = ""
+            elif answer.transient:
+                again[live] = answer.message
+                self._failed("submit", answer)
             else:
                 refused.append((live, answer))
+        self._answered(*([] if again else ["submit"]))
         if taken:
             self._watch.set()
             if any(live.kill_requested for live in taken):
@@ -198,7 +219,28 @@ class Worker:
             reason = Reason.DISK_FULL if refusal.code == "disk-full" else Reason.SUBMIT
             state = AttemptState.KILLED if live.kill_requested else AttemptState.FAILED
             await self._give_up(live, state, reason, str(refusal))
-        return again
+        await self._note_waiting(again)
+        return [(live, submission) for live, submission in batch if live in again]
+
+    async def _note_waiting(self, why: Mapping[Live, str]) -> None:
+        """Write down why attempts are not at the site yet, where that is news."""
+        told = [live for live, text in why.items() if text != live.waits_for]
+        if not told:
+            return
+
+        def record(conn: Connection) -> None:
+            rows = attempt_rows.by_keys(conn, [live.key for live in told])
+            unit = Record(conn, self._desk.clock.now().timestamp())
+            for live in told:
+                row = rows.get(live.key)
+                if row is not None and row.live:
+                    unit.waiting(row, why[live])
+            unit.flush()
+
+        async with self._recording:
+            await self._desk.record(record)
+        for live in told:
+            live.waits_for = why[live]
 
     async def _note_submitted(self) -> None:
         """Write down what the batch system has taken, unless news of it were quicker.
@@ -260,11 +302,15 @@ class Worker:
         try:
             polled = await self.site.poll(known, wait_s=WATCH_S)
         except SiteError as error:
-            self._failed(error)
-            await self._back_off()
+            self._failed("poll", error)
+            await self._back_off(self._failures)
             self._watch.set()
             return
-        self._answered(polled.others)
+        if polled.query_error:
+            self._troubles["query"] = polled.query_error
+        elif polled.queried:
+            self._troubles.pop("query", None)
+        self._answered("poll", others=polled.others)
         if polled.attempts:
             async with self._recording:
                 await self._apply(polled)
@@ -370,11 +416,11 @@ class Worker:
             try:
                 answers = await self.site.kill(kills, fence=True)
             except SiteError as error:
-                self._failed(error)
-                await self._back_off()
+                self._failed("kill", error)
+                await self._back_off(self._failures)
                 self._kills.set()
                 continue
-            self._answered()
+            self._answered("kill")
             for live in wanted:
                 failure = answers.get(live.key)
                 if failure is None:
@@ -382,7 +428,7 @@ class Worker:
                 else:
                     log.warning("%s: %s was not killed: %s", self.name, live.key, failure)
             if any(not live.kill_sent for live in wanted):
-                await self._back_off()
+                await self._back_off(1)
                 self._kills.set()
             self._watch.set()
 
@@ -390,7 +436,7 @@ class Worker:
         try:
             answers = await self.site.kill({live.key: Kill(live.native_id, 0.0)}, fence=True)
         except SiteError as error:
-            self._failed(error)
+            self._failed("kill", error)
             return False
         return answers.get(live.key) is None
 
@@ -417,6 +463,7 @@ class Worker:
             group.create_task(self._collect(live))
 
     async def _collect(self, live: Live) -> None:
+        tries = 0
         while live.key in self.live:
             try:
                 failure = await self._desk.collect(live, self.site)
@@ -425,13 +472,15 @@ class Worker:
                 if not error.transient:
                     failure = str(error)
                     break
-                self._failed(error)
+                self._failed("collect", error)
             except IsthmusError as error:
                 failure = str(error)
                 break
-            await self._back_off()
+            tries += 1
+            await self._back_off(tries)
         else:
             return
+        self._troubles.pop("collect", None)
         now = self._desk.clock.now().timestamp()
 
         def record(conn: Connection) -> None:
@@ -464,22 +513,32 @@ class Worker:
             self.live.pop(live.key, None)
             if live.log_bytes and self._group is not None:
                 self._group.create_task(self._keep_log(live))
+        if not self.live and self._troubles and not self._failures:  # nobody would find out when it is mended
+            self._troubles.clear()
+            self._desk.health(self, None, None)
         self._desk.moved(live, before)
 
-    def _answered(self, others: int | None = None) -> None:
+    def _answered(self, *verbs: str, others: int | None = None) -> None:
+        """The site answered; what is done by these verbs works."""
+        for verb in verbs:
+            self._troubles.pop(verb, None)
         if self._failures:
             self._failures = 0
             self._watch.set()
             self._kills.set()
         self._desk.health(self, None, others)
 
-    def _failed(self, error: IsthmusError) -> None:
-        self._failures += 1
-        self._desk.health(self, error, None)
+    def _failed(self, verb: str, error: IsthmusError) -> None:
+        if isinstance(error, Unreachable | BadReply):
+            self._failures += 1
+            self._desk.health(self, error, None)
+        else:  # the site is there, and something at it does not work
+            self._troubles[verb] = str(error)
+            self._desk.health(self, None, None)
 
-    async def _back_off(self) -> None:
+    async def _back_off(self, failures: int) -> None:
         first, longest = RETRY_S
-        await self._desk.clock.sleep(min(longest, first * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0))
+        await self._desk.clock.sleep(min(longest, first * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
 
 
 def _said(seen: Seen) -> Said:
