@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -38,7 +39,7 @@ def interpreters() -> dict[str, Path]:
             told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
             if len(told) == 2 and (int(told[0]), int(told[1])) >= OLDEST:
                 found.setdefault((int(told[0]), int(told[1])), path)
-    return {"%d.%d" % version: found[version] for version in sorted(found)}
+    return {f"{major}.{minor}": found[major, minor] for major, minor in sorted(found)}
 
 
 class Refusal(Exception):
@@ -110,10 +111,8 @@ class Proxy:
 
     def close(self) -> None:
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
         if self.process.stdout is not None:
             self.process.stdout.close()
         self.process.wait(30)
@@ -122,13 +121,17 @@ class Proxy:
 
     # ---- what nearly every test does
 
-    def submit(self, key: str, *command: str, secrets: Mapping[str, str] | None = None, batch: str = "", **job: Any) -> Any:
+    def submit(
+        self, key: str, *command: str, secrets: Mapping[str, str] | None = None, batch: str = "", **job: Any
+    ) -> Any:
         """Submit one attempt; what the proxy said of it."""
         spec = {"key": key, "job_id": 1, "attempt": 1, "command": list(command), "grace_s": 5, "outputs": [], **job}
         item = {"key": key, "job": spec, "secrets": dict(secrets or {}), "batch": batch}
         return self.ask("submit", jobs=[item])["results"][key]
 
-    def seen(self, key: str, offset: int = 0, state: str = "", wait_s: float = 10.0, query: bool = True) -> dict[str, Any]:
+    def seen(
+        self, key: str, offset: int = 0, state: str = "", wait_s: float = 10.0, query: bool = True
+    ) -> dict[str, Any]:
         """The news of one attempt, {} if there are none."""
         known = {"native_id": key, "reports": offset, "native_state": state}
         return dict(self.ask("poll", attempts={key: known}, wait_s=wait_s, query=query)["attempts"].get(key, {}))
@@ -261,16 +264,12 @@ class SiteFolder:
 
     def close(self) -> None:
         for pid in self._keepers():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         jobs = self.path / "jobs"
         for pid in marked(*(os.listdir(jobs) if jobs.is_dir() else ())):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -73,7 +73,8 @@ def test_a_bad_key_spoils_no_other(site: SiteFolder) -> None:
 
 
 def test_a_second_order_does_not_shorten_the_first_ones_grace(site: SiteFolder) -> None:
-    script = "trap 'while [ ! -e go ]; do sleep 0.02; done; echo saved; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
+    save = "while [ ! -e go ]; do sleep 0.02; done; echo saved; exit 0"
+    script = f"trap '{save}' TERM; echo ready; while :; do sleep 0.02; done"
     with site.proxy() as proxy:
         proxy.submit("1.1-a", "sh", "-c", script)
         site.wait_log("1.1-a", "ready")

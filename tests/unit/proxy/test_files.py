@@ -109,7 +109,7 @@ def test_clean(site: SiteFolder) -> None:
         proxy.finished("1.1-a")
         site.wait_log("2.1-a", "ready")
         assert (site.path / "checkpoints/2").is_dir()
-        with pytest.raises(Refusal, match="Still running, and not removed: 2.1-a"):
+        with pytest.raises(Refusal, match=r"Still running, and not removed: 2\.1-a"):
             proxy.ask("clean", keys=["1.1-a", "2.1-a", "9.9-none"], checkpoints=[])
         assert not site.job("1.1-a").exists() and site.job("2.1-a").exists()
         proxy.ask("kill", keys={"2.1-a": {"native_id": "2.1-a", "grace_s": 0}}, fence=True)

@@ -98,7 +98,12 @@ def test_a_disk_that_becomes_full_while_it_runs(small_site: SiteFolder) -> None:
     """The end is told all the same, with its reason; orders to end work too."""
     site = small_site
     with site.proxy() as proxy:
-        proxy.submit("1.1-a", "sh", "-c", "echo ready; while [ ! -e stop ]; do sleep 0.05; done; head -c 1000000 /dev/zero || exit 5")
+        proxy.submit(
+            "1.1-a",
+            "sh",
+            "-c",
+            "echo ready; while [ ! -e stop ]; do sleep 0.05; done; head -c 1000000 /dev/zero || exit 5",
+        )
         proxy.submit("2.1-a", "sleep", "1000")
         for key in ("1.1-a", "2.1-a"):
             proxy.report(key, "started")

@@ -39,7 +39,13 @@ ENV = {"PATH": "/usr/bin:/bin", "DEPTH": "3", "API_KEY": "s3cret", "SLURM_PROCID
 GIVEN = ["DEPTH", "API_KEY"]
 
 
-CD = {"apptainer": "--pwd", "singularity": "--pwd", "podman": "--workdir", "docker": "--workdir", "charliecloud": "--cd"}
+CD = {
+    "apptainer": "--pwd",
+    "singularity": "--pwd",
+    "podman": "--workdir",
+    "docker": "--workdir",
+    "charliecloud": "--cd",
+}
 
 
 @pytest.mark.parametrize("engine", sorted(containers._WRAP))
@@ -164,7 +170,12 @@ def test_an_engine_that_is_not_there(site: Path) -> None:
         ("apptainer", 1, b"FATAL: printed by the program\n", None),
         ("podman", 125, b"Error: short-name resolution failed\n", "CONTAINER"),
         ("podman", 127, b"Error: crun: executable file `nope` not found in $PATH: No such file\n", "COMMAND"),
-        ("docker", 127, b'docker: Error response from daemon: exec: "nope": executable file not found in $PATH\n', "COMMAND"),
+        (
+            "docker",
+            127,
+            b'docker: Error response from daemon: exec: "nope": executable file not found in $PATH\n',
+            "COMMAND",
+        ),
         ("podman", 127, b"sh: nope: not found\n", None),
         ("charliecloud", 1, b"ch-run[12]: error: can't execve(2): nope: No such file (ch_core.c:410 2)\n", "COMMAND"),
         ("charliecloud", 1, b"ch-run[12]: error: can't stat: /nonexist: No such file (ch_core.c:255 2)\n", "CONTAINER"),

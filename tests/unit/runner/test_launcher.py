@@ -59,7 +59,7 @@ def test_srun_is_told_everything() -> None:
 
 
 def test_fewer_nodes_than_asked_for() -> None:
-    with pytest.raises(Failure, match="asks for 3 nodes.*gave it 1"):
+    with pytest.raises(Failure, match=r"asks for 3 nodes.*gave it 1"):
         launcher.Size({"nodes": 3}, ["a"], ["prog"])
 
 
@@ -107,7 +107,9 @@ def test_a_rank_that_was_told_nothing() -> None:
         rank.position({}, launcher.Size({"nodes": 2}, ["a", "b"], ["prog"]))
 
 
-SHOW = "echo $RANK/$WORLD_SIZE $LOCAL_RANK/$LOCAL_WORLD_SIZE node $NODE_RANK at $MASTER_ADDR:$MASTER_PORT $ISTHMUS_NODES"
+SHOW = (
+    "echo $RANK/$WORLD_SIZE $LOCAL_RANK/$LOCAL_WORLD_SIZE node $NODE_RANK at $MASTER_ADDR:$MASTER_PORT $ISTHMUS_NODES"
+)
 
 
 def test_several_tasks_on_this_machine(site: SiteFolder) -> None:
@@ -126,7 +128,10 @@ def test_one_rank_that_fails_ends_the_others(site: SiteFolder) -> None:
 
 
 def test_a_rank_that_ignores_sigterm_is_killed(site: SiteFolder) -> None:
-    script = "if [ $RANK = 0 ]; then while [ ! -e ready ]; do sleep 0.02; done; exit 4; fi\ntrap '' TERM\ntouch ready\nwhile :; do sleep 0.05; done\n"
+    script = (
+        "if [ $RANK = 0 ]; then while [ ! -e ready ]; do sleep 0.02; done; exit 4; fi\n"
+        "trap '' TERM\ntouch ready\nwhile :; do sleep 0.05; done\n"
+    )
     end = site.run("1.1-a", script=script, tasks_per_node=2, grace_s=0.3)
     assert end["exit_code"] == 4 and site.strays("1.1-a") == []
 

@@ -43,7 +43,10 @@ def test_a_line_of_stdout(line: bytes, found: dict[str, Any]) -> None:
         (b'{"loss": 0.5, "step": 3, "t": 12.5}', {"metrics": {"values": {"loss": 0.5}, "step": 3, "t": 12.5}}),
         (b'{"progress": [3, 10], "message": "m"}', {"progress": {"done": 3, "total": 10, "message": "m"}}),
         (b'{"progress": 0.25}', {"progress": {"done": 0.25, "total": 1}}),
-        (b'{"loss": "inf", "ok": true, "name": "x", "deep": {}}', {"metrics": {"values": {"loss": "inf", "ok": 1}, "step": None}}),
+        (
+            b'{"loss": "inf", "ok": true, "name": "x", "deep": {}}',
+            {"metrics": {"values": {"loss": "inf", "ok": 1}, "step": None}},
+        ),
         (b'{"loss": 0.5', {}),
         (b"[1, 2]", {}),
         (b"\xff", {}),
@@ -60,7 +63,9 @@ def test_nothing_that_a_command_says_breaks_the_runner(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("mark", [b"", b"isthmus:"])
-def test_a_growing_file_is_read_once_in_whole_lines(tmp_path: Path, mark: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_growing_file_is_read_once_in_whole_lines(
+    tmp_path: Path, mark: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(metrics, "PIECE", 7)
     path = tmp_path / "log"
     path.touch()

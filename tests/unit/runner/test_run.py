@@ -88,7 +88,9 @@ def test_the_environment(site: SiteFolder) -> None:
     env = dict(line.split("=", 1) for line in site.log("17.2-k3f9").splitlines() if "=" in line)
     assert (env["DEPTH"], env["API_KEY"], env["OUTER"]) == ("3", "s3cret", "kept")
     assert (env["ISTHMUS_JOB_ID"], env["ISTHMUS_ATTEMPT"]) == ("17", "2")
-    assert env["ISTHMUS_CHECKPOINT"] == str(site.path / "checkpoints" / "17") and Path(env["ISTHMUS_CHECKPOINT"]).is_dir()
+    assert (
+        env["ISTHMUS_CHECKPOINT"] == str(site.path / "checkpoints" / "17") and Path(env["ISTHMUS_CHECKPOINT"]).is_dir()
+    )
     assert env["PYTHONPATH"].split(":")[-1] == str(site.archive)
     assert env["PWD"] == str(folder / "work")
     assert "ISTHMUS_TOKEN" not in env and "the-token" not in site.log("17.2-k3f9")
@@ -118,7 +120,8 @@ def test_streams_go_to_files_of_the_work_folder(site: SiteFolder) -> None:
 
 def test_what_the_command_reports(site: SiteFolder) -> None:
     code = (
-        "import isthmus; isthmus.report(loss=0.5, step=1); isthmus.report({'val/loss': 1}, progress=(1, 4), message='reading');"
+        "import isthmus; isthmus.report(loss=0.5, step=1);"
+        "isthmus.report({'val/loss': 1}, progress=(1, 4), message='reading');"
         "print('isthmus: lr=1e-3 step=2'); print('isthmus: progress=30/100 half way there', end='')"
     )
     site.run("1.1-a", PYTHON, "-c", code)
@@ -143,7 +146,11 @@ def test_metrics_come_while_the_command_runs(site: SiteFolder) -> None:
 
 def test_usage_is_measured_with_all_that_the_command_starts(site: SiteFolder) -> None:
     child = "x = bytearray(60 << 20); t = sum(range(10**6)); import sys; print('full', flush=True); sys.stdin.read()"
-    parent = f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE); time.sleep(60)"
+    parent = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE)\n"
+        "time.sleep(60)\n"
+    )
     site.write_job("1.1-a", PYTHON, "-c", parent, heartbeat_s=0.2)
     with site.start("1.1-a") as runner:
         site.wait_log("1.1-a", "full")
@@ -162,7 +169,9 @@ def test_usage_is_measured_with_all_that_the_command_starts(site: SiteFolder) ->
 
 
 def test_the_kill_file_with_a_grace_that_is_used(site: SiteFolder) -> None:
-    script = "trap 'echo saved > \"$ISTHMUS_CHECKPOINT/state\"; exit 0' TERM\necho ready\nwhile :; do sleep 0.05; done\n"
+    script = (
+        "trap 'echo saved > \"$ISTHMUS_CHECKPOINT/state\"; exit 0' TERM\necho ready\nwhile :; do sleep 0.05; done\n"
+    )
     folder = site.write_job("9.1-a", script=script, checkpoint="checkpoints/9")
     with site.start("9.1-a") as runner:
         site.wait_log("9.1-a", "ready")
@@ -368,7 +377,9 @@ def test_an_input_that_is_missing(site: SiteFolder) -> None:
 
 
 def test_outputs(site: SiteFolder) -> None:
-    script = "mkdir -p m/sub; echo a > m/sub/a; echo b > m/b; echo 1 > out-1.txt; echo 2 > out-2.txt; echo z > '[odd].txt'"
+    script = (
+        "mkdir -p m/sub; echo a > m/sub/a; echo b > m/b; echo 1 > out-1.txt; echo 2 > out-2.txt; echo z > '[odd].txt'"
+    )
     wanted = [{"path": "m"}, {"path": "out-*.txt"}, {"path": "[odd].txt"}, {"path": "none", "optional": True}]
     end = site.run("1.1-a", "sh", "-c", script, outputs=wanted)
     assert end["reason"] == ""
