@@ -206,7 +206,7 @@ def where_next(screen: Screen, server: Server, running: bool, jobs: Sequence[int
     for command, what in commands:
         screen.say(f"  {command:<42} {what}")
     if running:
-        screen.say(f"\nThe server runs on at {server.url}; its API is described at {server.url}/docs.")
+        screen.say(f"\nThe server runs on at {server.url}; its API is described at {server.url}/openapi.json.")
     screen.say(f"All of it lies in {data}. On to the first cluster: docs/quickstart.md")
 
 

@@ -111,7 +111,9 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + STOP_S
-        while self.pid() is not None or (self._process is not None and self._process.poll() is None):
+        while _alive(pid) or self.pid() is not None:
+            if self._process is not None:
+                self._process.poll()  # a child that has ended stays until it is asked for
             if time.monotonic() > end:
                 raise ServerError(f"process {pid} did not stop within {STOP_S} s; its log: {self.log}")
             time.sleep(0.05)
@@ -140,6 +142,14 @@ class Server:
 
     def _tail(self) -> str:
         return "\n".join(f"  {line}" for line in self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process runs. One that has ended, and waits for its parent to notice, has no command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
 
 
 def _ready(client: isthmus.Client) -> bool:

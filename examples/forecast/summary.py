@@ -70,14 +70,14 @@ def sentences(metrics: Json) -> list[str]:
 
 
 def against(name: str, skill: Json) -> str:
-    """One comparison as a sentence: the skill, its interval, and whether it may be chance."""
+    """One comparison as a sentence: the skill, its interval by the bootstrap, p by Diebold and Mariano, the verdict."""
     size = f"{abs(skill['skill']):.1%} {'better' if skill['skill'] >= 0 else 'worse'}"
     interval = f"95% interval {skill['low']:+.1%} to {skill['high']:+.1%}"
     p_value = "p < 0.001" if skill["p_value"] < 0.001 else f"p = {skill['p_value']:.2g}"
     # Both must agree before we call it a difference.
     sure = skill["p_value"] < 0.05 and (skill["low"] > 0 or skill["high"] < 0)
     verdict = "" if sure else ": no difference that we could tell from chance"
-    return f"against '{name}' ({skill['mae']:.2f}): {size}, {interval}, Diebold-Mariano {p_value}{verdict}"
+    return f"against '{name}' ({skill['mae']:.2f}): {size}, {interval}, {p_value}{verdict}"
 
 
 def _of_direction(direction: Json) -> str:

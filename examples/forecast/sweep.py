@@ -90,6 +90,7 @@ def lessons(results: Sequence[Result]) -> list[str]:
         if result.settings["target"] == "return":
             told.append("Returns are another matter:\n" + "\n".join(summary.sentences(result.metrics)))
     told.append(
+        "Intervals are by a block bootstrap, p by the Diebold-Mariano test; where they disagree we claim nothing. "
         "Mind the limits: one index, one stretch of time, and a day's range as the measure of its volatility. The "
         "features come from published work that knew some of these years. Nothing here is advice."
     )
@@ -111,6 +112,6 @@ def _lead(best: Result, plain: Result, years: str) -> str:
         verdict = "the lead turned into a loss"
     return (
         f"The winner made {lead:.1%} smaller errors than the plain '{name(plain.settings)}' on the years it was chosen "
-        f"by. On {years}: {held.skill:+.1%}, 95% interval {held.low:+.1%} to {held.high:+.1%}, Diebold-Mariano "
+        f"by. On {years}: {held.skill:+.1%}, 95% interval {held.low:+.1%} to {held.high:+.1%}, "
         f"p = {held.p_value:.2g}: {verdict}."
     )

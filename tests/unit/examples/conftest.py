@@ -1,9 +1,10 @@
 """The real prices, and others made from them: with another future, with their days in another order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from examples.forecast import prepare
 from examples.forecast.prices import Prices
@@ -13,6 +14,13 @@ def rebuild(dates: np.ndarray, moves: np.ndarray, ups: np.ndarray, downs: np.nda
     """Prices of days with these log moves, and highs and lows that far from the close."""
     close = 1000 * np.exp(np.cumsum(moves))
     return Prices(dates, close, close * np.exp(ups), close * np.exp(-downs), close, volume)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a job: more threads than cores that are free only take turns."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

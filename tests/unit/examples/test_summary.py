@@ -15,7 +15,7 @@ def skill(**changes: float) -> dict[str, Any]:
 
 def test_a_clear_difference_is_told_with_its_interval() -> None:
     text = summary.against("today", skill())
-    assert text == "against 'today' (4.00): 25.0% better, 95% interval +20.0% to +30.0%, Diebold-Mariano p < 0.001"
+    assert text == "against 'today' (4.00): 25.0% better, 95% interval +20.0% to +30.0%, p < 0.001"
 
 
 @pytest.mark.parametrize(
