@@ -304,14 +304,14 @@ def _explained(error: SiteError, spec: SiteSpec, identity: Identity | None, call
 
 
 def _check(spec: SiteSpec) -> None:
-    if not _NAME.match(spec.name):
+    if not _NAME.fullmatch(spec.name):
         raise Invalid(
             f"{spec.name!r} is not a name for a site.",
             place="name",
             hint="Use small letters, digits and - _ . and begin with a letter or digit.",
         )
     for label in spec.labels:
-        if not re.match(r"^[A-Za-z_][\w.\-/]*$", label):
+        if not re.fullmatch(r"[A-Za-z_][\w.\-/]*", label):
             example = Constraint(label, "is", ("x",))
             raise Invalid(f"{label!r} can't stand in a constraint such as '{example}'.", place=f"labels.{label}")
     check_site(spec)

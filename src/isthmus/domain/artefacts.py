@@ -107,7 +107,7 @@ def may_be_in(zones: tuple[str, ...], zone: str) -> bool:
 
 def check_name(text: str, place: str) -> None:
     """Raise Invalid unless ``text`` can be the name of a dataset or image."""
-    if not NAME.match(text):
+    if not NAME.fullmatch(text):
         raise Invalid(
             f"{text[:60]!r} is not a name.",
             place=place,
@@ -117,7 +117,7 @@ def check_name(text: str, place: str) -> None:
 
 def check_version(text: str, place: str) -> None:
     """Raise Invalid unless ``text`` can be a version."""
-    if not VERSION.match(text):
+    if not VERSION.fullmatch(text):
         raise Invalid(
             f"{text[:60]!r} is not a version.",
             place=place,

@@ -154,7 +154,7 @@ def check(spec: JobSpec, array: Array | None = None) -> None:
     for place, texts in (("command", spec.command), ("script", (spec.script,)), ("image", (spec.image,))):
         if any("\0" in text for text in texts):
             raise Invalid("A null character can't be passed to a program.", place=place)
-    if spec.name and not NAME.match(spec.name):
+    if spec.name and not NAME.fullmatch(spec.name):
         raise Invalid(
             f"{spec.name[:40]!r} is not a name.",
             place="name",
@@ -163,7 +163,7 @@ def check(spec: JobSpec, array: Array | None = None) -> None:
     _check_resources(spec.resources)
     for which in ("env", "secrets"):
         for name, value in getattr(spec, which).items():
-            if not ENV_NAME.match(name):
+            if not ENV_NAME.fullmatch(name):
                 raise Invalid(f"{name!r} is not a name of an environment variable.", place=f"{which}.{name}")
             if "\0" in value:
                 raise Invalid("A null character can't be passed to a program.", place=f"{which}.{name}")
@@ -227,7 +227,7 @@ def _check_array(array: Array) -> None:
         raise Invalid(f"An array has from 1 to {MAX_ARRAY} jobs.", place="array.size")
     for number, entry in enumerate(array.parameters):
         for name in entry:
-            if not ENV_NAME.match(name):
+            if not ENV_NAME.fullmatch(name):
                 raise Invalid(
                     f"{name!r} is not a name of an environment variable.", place=f"array.parameters[{number}]"
                 )
