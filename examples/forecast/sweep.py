@@ -92,7 +92,7 @@ def lessons(results: Sequence[Result]) -> list[str]:
     told.append(
         "Intervals are by a block bootstrap, p by the Diebold-Mariano test; where they disagree we claim nothing. "
         "Mind the limits: one index, one stretch of time, and a day's range as the measure of its volatility. The "
-        "features come from published work that knew some of these years. Nothing here is advice."
+        "features were settled with all of these years in sight; only the settings were not. Nothing here is advice."
     )
     return told
 
