@@ -183,14 +183,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-INSTANCE = secrets.token_hex(4)
+RUN = secrets.token_hex(4)
 _inventories: dict[str, Inventory] = {}
 
 
 @pytest.fixture
 async def world(spec: tuple[SiteSpec, User | None], folder: Path) -> AsyncIterator[World]:
     site_spec, _ = spec
-    site = open_site(site_spec, instance=INSTANCE, data_dir=folder)
+    site = open_site(site_spec, instance=instance(site_spec), data_dir=folder)
     hello = await site.hello()
     if site_spec.name not in _inventories:
         _inventories[site_spec.name] = await site.probe()
@@ -198,6 +198,11 @@ async def world(spec: tuple[SiteSpec, User | None], folder: Path) -> AsyncIterat
     world.number = itertools.count(random.randrange(10**6))
     yield world
     await site.close()
+
+
+def instance(spec: SiteSpec) -> str:
+    """Each kind has a work folder of its own: some share a user."""
+    return hashlib.sha256(f"{RUN} {spec.name}".encode()).hexdigest()[:8]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -291,7 +296,7 @@ async def test_a_script_runs_with_its_secrets_which_nobody_else_sees(world: Worl
 async def test_submitting_again_is_the_same_attempt(world: World, tmp_path: Path) -> None:
     """Many times, from several connections at once: it runs once."""
     submission = world.submission("sh", "-c", "echo ran >> $ISTHMUS_CHECKPOINT/count", checkpoint="checkpoints/once")
-    other = open_site(world.spec, instance=INSTANCE, data_dir=world.workdir.parents[1])
+    other = open_site(world.spec, instance=instance(world.spec), data_dir=world.workdir.parents[1])
     answers = await asyncio.gather(*(site.submit([submission]) for site in (world.site, other) for _ in range(3)))
     natives = {answer[submission.key] for answer in answers}
     assert len(natives) == 1, natives
