@@ -177,7 +177,10 @@ def _compare(source, found, size, request):
 def _layers(workdir, part, request, lock):
     from isthmus.proxy import layers
 
-    return {"env": layers.unpack(_source(workdir, request), part)}
+    env = layers.unpack(_source(workdir, request), part)
+    if not canonical.flush_file_system(part):
+        os.sync()
+    return {"env": env}
 
 
 # ---- run

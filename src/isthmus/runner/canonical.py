@@ -118,7 +118,7 @@ def unpack(source, folder):
             files.append(path)
     for path in reversed(folders):
         os.chmod(path, MODE_FOLDER)
-    if len(files) < FEW or not _flush_file_system(top):
+    if len(files) < FEW or not flush_file_system(top):
         for path in files + folders[::-1]:
             _flush(path)
     return reader.known.hexdigest(), reader.length
@@ -321,7 +321,7 @@ def _skip_padding(reader, member):
         raise NotCanonical("%s is followed by something that is not padding." % os.fsdecode(member.name))
 
 
-def _flush_file_system(path):
+def flush_file_system(path):
     """One system call instead of one for each file, which takes many times as long; False where there is none."""
     import ctypes
 
