@@ -155,7 +155,7 @@ class Worker:
                     await self._give_up(live, AttemptState.FAILED, _stage_reason(error), str(error))
                     return
                 else:
-                    self._troubles.pop("stage", None)
+                    self._mended("stage")
                     self._ready.put_nowait((live, submission))
                     return
             live.tries += 1
@@ -411,6 +411,7 @@ class Worker:
                 live for live in self.live.values() if live.kill_requested and not live.kill_sent and live.native_id
             ]
             if not wanted:
+                self._mended("kill")
                 continue
             kills = {live.key: Kill(live.native_id, float(live.spec.grace)) for live in wanted}
             try:
@@ -480,7 +481,7 @@ class Worker:
             await self._back_off(tries)
         else:
             return
-        self._troubles.pop("collect", None)
+        self._mended("collect")
         now = self._desk.clock.now().timestamp()
 
         def record(conn: Connection) -> None:
@@ -513,9 +514,8 @@ class Worker:
             self.live.pop(live.key, None)
             if live.log_bytes and self._group is not None:
                 self._group.create_task(self._keep_log(live))
-        if not self.live and self._troubles and not self._failures:  # nobody would find out when it is mended
-            self._troubles.clear()
-            self._desk.health(self, None, None)
+        if not self.live:  # nobody would find out when it is mended
+            self._mended(*self._troubles)
         self._desk.moved(live, before)
 
     def _answered(self, *verbs: str, others: int | None = None) -> None:
@@ -527,6 +527,12 @@ class Worker:
             self._watch.set()
             self._kills.set()
         self._desk.health(self, None, others)
+
+    def _mended(self, *verbs: str) -> None:
+        """What is done by these verbs does not fail any more."""
+        mended = [verb for verb in verbs if self._troubles.pop(verb, None)]
+        if mended and not self._failures:
+            self._desk.health(self, None, None)
 
     def _failed(self, verb: str, error: IsthmusError) -> None:
         if isinstance(error, Unreachable | BadReply):

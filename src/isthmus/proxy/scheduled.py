@@ -101,6 +101,7 @@ class Scheduled(object):
         """News of attempts, as soon as there are any, after ``wait_s`` at the latest, or when a request waits."""
         end = time.monotonic() + wait_s
         asked = False
+        failing = bool(self._error)
         while True:
             began = time.monotonic()
             found = self._look(attempts)
@@ -110,7 +111,7 @@ class Scheduled(object):
                 asked = True
             self._add_states(attempts, found, asked)
             left = end - time.monotonic()
-            if found or (asked and self._error) or left <= 0 or requests.waiting():
+            if found or (asked and (self._error or failing)) or left <= 0 or requests.waiting():
                 return {
                     "attempts": found,
                     "queried": asked and not self._error,
