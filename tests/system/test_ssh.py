@@ -144,7 +144,7 @@ async def test_a_proxy_that_is_killed_is_replaced(site: SiteSession, workdir: st
     await site.submit([job])
     waiting = asyncio.create_task(site.poll({job.key: Known(job.key, 1 << 40, "running")}, wait_s=60, query=False))
     async with asyncio.timeout(LONG_S):
-        while "poll" not in site._conversations or not site._conversations["poll"].busy:
+        while "poll" not in site._lines._conversations or not site._lines._conversations["poll"].busy:
             await asyncio.sleep(0.01)
     assert len(proxies(workdir)) == 2
     for pid in proxies(workdir):
@@ -166,7 +166,7 @@ async def test_a_proxy_that_is_killed_in_the_middle_of_its_reply(ssh_server: Ssh
         await end_of(site, job.key)
         for turn in range(4):
             await persist(lambda: site.stat(["x"]))
-            conversation = site._conversations["files"]
+            conversation = site._lines._conversations["files"]
             asked = [asyncio.create_task(site.logs(job.key, limit=4_000_000)) for _ in range(5)]
             async with asyncio.timeout(LONG_S):
                 while len(conversation._frames._buffer) < turn * 1_000_000 + 1:

@@ -393,7 +393,7 @@ async def test_a_proxy_that_does_not_answer_is_given_up(proxy: ScriptedProxy, si
 
     proxy.answers["locate"] = never
     await site.hello()
-    conversation = site._conversations["commands"]
+    conversation = site._lines._conversations["commands"]
     first = asyncio.create_task(conversation.ask("locate", {"keys": {}}, 0.05))
     second = asyncio.create_task(conversation.ask("locate", {"keys": {}}, 60))
     for asked in (first, second):
