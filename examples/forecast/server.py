@@ -112,11 +112,11 @@ class Server:
             os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + STOP_S
         while _alive(pid) or self.pid() is not None:
-            if self._process is not None:
-                self._process.poll()  # a child that has ended stays until it is asked for
             if time.monotonic() > end:
                 raise ServerError(f"process {pid} did not stop within {STOP_S} s; its log: {self.log}")
             time.sleep(0.05)
+        if self._process is not None:
+            self._process.wait()
         return True
 
     def _retire_keeper(self) -> None:
