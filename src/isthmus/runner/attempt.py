@@ -60,6 +60,7 @@ class Attempt(object):
         self.push: Any = None  # imported where there is an API only
         self.usage: Any = None
         self.pid = 0
+        self.argv: list = []
         self.cleanup: list = []
         self.reported = False
         self.began = time.monotonic()
@@ -158,6 +159,7 @@ class Attempt(object):
                     os.close(fd)
         started.returncode = 0  # this process waits for it itself, together with its orphans
         self.pid = started.pid
+        self.argv = wrapped.argv
         self.cleanup = wrapped.cleanup
 
     def _start_failure(self, error, path, argv):

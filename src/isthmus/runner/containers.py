@@ -13,8 +13,8 @@ import shutil
 from collections import namedtuple
 
 Wrapped = namedtuple("Wrapped", "argv env cleanup")
-Wrapped.__doc__ = """A command in a container: ``argv`` and ``env`` start it; ``cleanup`` is the command that removes
-what a killed engine leaves behind, or []."""
+Wrapped.__doc__ = """A command ready to be started, in its container if it has one: its words, its environment, and the
+command that removes what a killed container engine leaves behind, or []."""
 
 # What launchers and batch systems tell the ranks of a job: they must reach the inside too.
 PASSED = re.compile(r"^(SLURM_|PMI_|PMI2_|PMIX_|OMPI_|PRTE_|MPI_|HYDRA_|CUDA_VISIBLE_DEVICES$|NVIDIA_VISIBLE_DEVICES$)")

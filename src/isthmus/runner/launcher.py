@@ -16,6 +16,7 @@ import socket
 
 from isthmus.runner.errors import Failure
 
+_FAILED = re.compile(r"^srun: error: (\S+: tasks? [\d,-]+: (?:Exited with exit code (\d+)|.+))$", re.M)
 TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
 
 
@@ -43,9 +44,11 @@ class Size(object):
         self.nodes = wanted
         tasks = int(job.get("tasks_per_node") or 1)
         self.torchrun = is_torchrun(argv)
+        self.grace_s = float(job.get("grace_s") or 0)
         self.workers = tasks if self.torchrun else 1
         self.tasks = 1 if self.torchrun else tasks
         self.cpus = max(1, int(job.get("cpus") or 1) // self.tasks)
+        self.crowded = int(job.get("cpus") or 1) < self.tasks
 
     @property
     def world(self) -> int:
@@ -132,7 +135,7 @@ def srun(size, argv: list) -> list:
     ``--export=ALL``: without it a job submitted with ``--export=NONE`` gives its steps an empty environment.
     ``--cpus-per-task``: since 22.05 it is not taken over from the job.
     """
-    return [
+    words = [
         "srun",
         "--export=ALL",
         "--kill-on-bad-exit=1",
@@ -140,7 +143,30 @@ def srun(size, argv: list) -> list:
         "--ntasks=%d" % size.world,
         "--ntasks-per-node=%d" % size.tasks,
         "--cpus-per-task=%d" % size.cpus,
-    ] + argv
+    ]
+    return words + (["--overcommit"] if size.crowded else []) + argv
+
+
+def signal_steps(argv: list, env: dict, number: int) -> list:
+    """The command that sends a signal to the ranks which ``argv`` has started, or [] if its group is to get it.
+
+    srun takes SIGTERM as an order to kill its ranks at once: the grace would be lost on them. And a killed srun leaves
+    them running.
+    """
+    if argv[:1] != ["srun"]:
+        return []
+    return ["scancel", "--signal=%d" % number, env["SLURM_JOB_ID"]]
+
+
+def first_failure(tail: bytes):
+    """``(exit code or None, words)`` of the first rank that srun says has failed, None if it says nothing.
+
+    srun ends with the highest exit code, which is often that of a rank which it ended because another had failed.
+    """
+    found = _FAILED.search(tail.decode("utf-8", "replace"))
+    if not found:
+        return None
+    return (int(found.group(2)) if found.group(2) else None), found.group(1)
 
 
 def mpirun(size, argv: list, env: dict) -> list:
@@ -152,12 +178,17 @@ def mpirun(size, argv: list, env: dict) -> list:
         raise Failure(
             "COMMAND", "There is no mpirun on this node's path: load the MPI module in the site's set-up lines."
         )
+    if "SLURM_JOB_ID" in env:
+        env["SLURM_EXPORT_ENV"] = "ALL"  # it starts its daemons by srun, which else may give them an empty environment
     version = subprocess.run(
         [program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env
     ).stdout
     words = [program, "-np", str(size.world)]
     if b"Open MPI" in version or b"OpenRTE" in version:
-        words += ["--map-by", "ppr:%d:node" % size.tasks]
+        words += ["--map-by", "ppr:%d:node%s" % (size.tasks, ":oversubscribe" if size.crowded else "")]
+        # Between its SIGTERM and its SIGKILL it gives the ranks one second, unless it is told more.
+        grace = str(int(size.grace_s) + 1)
+        env.update({"OMPI_MCA_odls_base_sigkill_timeout": grace, "PRTE_MCA_odls_base_sigkill_timeout": grace})
         if os.getuid() == 0:
             env.update({"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"})
     else:

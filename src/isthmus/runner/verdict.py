@@ -4,10 +4,10 @@ import os
 import signal
 
 from isthmus.runner import folder as files
-from isthmus.runner import outputs
+from isthmus.runner import launcher, outputs
 from isthmus.runner.errors import Failure
 
-TAIL_BYTES = 4096
+TAIL_BYTES = 16 * 1024
 FULL_BYTES = 1 << 20  # less room than this on the disk, and a failure is the disk's
 
 
@@ -89,6 +89,10 @@ def _gone_wrong(attempt, ended, memory):
     free = _free(attempt.folder.at(files.WORK))
     if attempt.reports.full or (free is not None and free < FULL_BYTES):
         return "DISK_FULL", "It failed (%s) while the disk at the site was full." % _how(code, number)
+    rank = launcher.first_failure(tail) if attempt.argv[:1] == ["srun"] else None
+    if rank:
+        ended.exit_code = code = rank[0] or code
+        return "EXIT_CODE", "The first rank to fail: %s" % rank[1]
     last = tail.decode("utf-8", "replace").strip().splitlines()[-1:]
     said = " It said last: %s" % last[0].strip()[:300] if last else ""
     if number:

@@ -3,10 +3,11 @@
 import os
 import resource
 import signal
+import subprocess
 import time
 
 from isthmus.runner import folder as files
-from isthmus.runner import metrics, process
+from isthmus.runner import launcher, metrics, process
 from isthmus.runner.errors import Failure
 from isthmus.runner.signals import ENDING
 
@@ -17,6 +18,7 @@ if MYPY:  # for the type checker alone: its import would cost a runner more than
 LOOK_S = 1.0  # between looks at the kill file, the metrics and, where it is limited, the memory
 FIRST_LOOK_S = 0.2
 FIRST_USAGE_S = 2.0
+SIGNAL_S = 20.0  # for the batch system to send a signal to ranks on other nodes
 
 
 class Watch(object):
@@ -154,11 +156,24 @@ class Watch(object):
             self._kill()
             return
         self._grace_end = time.monotonic() + grace_s
-        process.signal_group(self.attempt.pid, signal.SIGTERM)
-        process.signal_group(self.attempt.pid, signal.SIGCONT)  # a stopped one could not obey
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # a stopped one could not obey
 
     def _kill(self):
+        self._signal(signal.SIGKILL)
         process.signal_group(self.attempt.pid, signal.SIGKILL)
+
+    def _signal(self, number):
+        """Send a signal to the command, wherever its ranks are."""
+        words = launcher.signal_steps(self.attempt.argv, self.attempt.base, number)
+        if words:
+            try:
+                sent = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=SIGNAL_S)
+                if sent.returncode == 0:
+                    return
+            except (OSError, subprocess.SubprocessError):
+                pass  # the controller is down: what is here at least is told
+        process.signal_group(self.attempt.pid, number)
 
     def _look(self):
         usage = self.attempt.usage
@@ -171,8 +186,6 @@ class Watch(object):
     def _daemon_child(self):
         """The first process of a docker container, which is its daemon's child and not ours."""
         if not self._daemon:
-            import subprocess
-
             name = self.attempt.cleanup[-1]
             words = [self.attempt.cleanup[0], "inspect", "--format", "{{.State.Pid}}", name]
             try:
