@@ -93,6 +93,7 @@ async def show(job: Job, form: Output = Format.TABLE) -> None:
             [output.when(each.at), each.actor, each.verb, " → ".join(filter(None, (each.before, each.after))),
              ": ".join(filter(None, (each.reason, each.message)))]
             for each in history
+            if each.noun == "job"
         ]  # fmt: skip
         output.table(("AT", "BY", "VERB", "CHANGE", "WHY"), rows)
 
