@@ -149,5 +149,31 @@ def test_mpirun_gets_the_ranks(site: SiteFolder, tmp_path: Path) -> None:
         '#!/bin/sh\nif [ "$1" = --version ]; then echo "mpirun (Open MPI) 4.1.4"; else echo "asked: $*"; fi\n'
     )
     (bin_folder / "mpirun").chmod(0o755)
-    site.run("1.1-a", "prog", "x", launcher="mpirun", tasks_per_node=2, env={"PATH": f"{bin_folder}:/usr/bin:/bin"})
+    site.run(
+        "1.1-a", "prog", "x", launcher="mpirun", tasks_per_node=2, cpus=2, env={"PATH": f"{bin_folder}:/usr/bin:/bin"}
+    )
     assert site.log("1.1-a") == "asked: -np 2 --map-by ppr:2:node prog x\n"
+
+
+@pytest.mark.parametrize(
+    ("tail", "found"),
+    [
+        (
+            b"srun: error: n2: task 1: Exited with exit code 9\nsrun: error: n1: task 0: Terminated\n",
+            (9, "n2: task 1:"),
+        ),
+        (b"words\nsrun: error: n[1-2]: tasks 0,2-3: Segmentation fault\n", (None, "n[1-2]: tasks 0,2-3: Segmentation")),
+        (b"the program says srun: error: too\n", None),
+        (b"srun: error: Unable to create step for job 1: Busy\n", None),
+    ],
+)
+def test_the_first_rank_that_failed(tail: bytes, found: tuple[int | None, str] | None) -> None:
+    told = launcher.first_failure(tail)
+    assert (told is None) == (found is None)
+    assert told is None or (told[0], told[1].startswith(found[1] if found else "")) == (found and found[0], True)
+
+
+def test_only_what_srun_started_is_signalled_by_the_batch_system() -> None:
+    env = {"SLURM_JOB_ID": "7"}
+    assert launcher.signal_steps(["srun", "x"], env, 15) == ["scancel", "--signal=15", "7"]
+    assert launcher.signal_steps(["python", "x"], env, 15) == []

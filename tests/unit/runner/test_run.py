@@ -419,3 +419,30 @@ def test_a_description_that_is_not_whole(site: SiteFolder) -> None:
     with site.start("1.1-a") as runner:
         runner.wait(30)
     assert site.reports("1.1-a")[-1]["reason"] == "SUBMIT"
+
+
+# ---- under SLURM, whose scontrol is a stand-in here
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("JobId=7 JobState=RUNNING PreemptTime=2031-01-01T00:00:00 Reason=None", "PREEMPTED"),
+        ("JobId=7 JobState=PREEMPTED Reason=None", "PREEMPTED"),
+        ("JobId=7 JobState=RUNNING PreemptTime=None Reason=None", "KILLED"),
+        ("", "KILLED"),
+    ],
+)
+def test_a_preemption_is_told_from_a_kill(site: SiteFolder, tmp_path: Path, said: str, reason: str) -> None:
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho '{said}'\n")
+    scontrol.chmod(0o755)
+    site.write_job("1.1-a", "sh", "-c", "echo ready; exec sleep 60")
+    env = {"SLURM_JOB_ID": "7", "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+    with site.start("1.1-a", env) as runner:
+        site.wait_log("1.1-a", "ready")
+        runner.terminate()
+        runner.wait(30)
+    assert site.reports("1.1-a")[-1]["reason"] == reason
+    assert site.reports("1.1-a")[0]["native_id"] == "7"
