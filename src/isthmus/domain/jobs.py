@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from isthmus.domain.artefacts import check_name, check_version
 from isthmus.domain.errors import Invalid
 from isthmus.domain.reasons import Reason
 from isthmus.domain.units import Bytes, Seconds
@@ -176,6 +177,11 @@ def check(spec: JobSpec, array: Array | None = None) -> None:
         _check_id(after.job, f"after[{number}].job")
     for number, output in enumerate(spec.outputs):
         inside(output.path, f"outputs[{number}].path")
+        if output.dataset:
+            name, at, version = output.dataset.partition("@")
+            check_name(name, f"outputs[{number}].dataset")
+            if at:
+                check_version(version, f"outputs[{number}].dataset")
     for place in ("stdout", "stderr"):
         if getattr(spec, place):
             inside(getattr(spec, place), place)

@@ -21,6 +21,7 @@ from isthmus.db import attempts, events, users
 from isthmus.db import jobs as job_rows
 from isthmus.domain.artefacts import ArtefactKind, ImageFormat, Registration
 from isthmus.domain.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
+from isthmus.domain.jobs import JobSpec, Output, check
 from isthmus.domain.users import Caller, Role, User
 from isthmus.runner import canonical
 from isthmus.sites.base import Site
@@ -211,6 +212,14 @@ async def test_bad_registrations_name_the_place(team: Team, what: Registration, 
     with pytest.raises(Invalid) as failure:
         await team.use.begin_upload(team.bob, DATASET, what)
     assert (failure.value.place, failure.value.message) == (place, words)
+
+
+def test_a_job_s_output_is_registered_under_a_name_that_can_be() -> None:
+    for dataset in ("a/b", "m@", "m@1 2", "@1"):
+        with pytest.raises(Invalid) as failure:
+            check(JobSpec(command=("x",), outputs=(Output(path="m"), Output(path="n", dataset=dataset))))
+        assert failure.value.place == "outputs[1].dataset"
+    check(JobSpec(command=("x",), outputs=(Output(path="m", dataset="m@v1.0"),)))
 
 
 # ---- versions
