@@ -5,13 +5,12 @@ claim ─► inputs ─► start ─► watch ─► kill what is left ─► ou
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
 
-from isthmus.runner import claim, command, inputs, process, reports, verdict
+from isthmus.runner import claim, command, process, program, reports, verdict
 from isthmus.runner import folder as files
 from isthmus.runner.errors import Failure, disk_full, from_os
 from isthmus.runner.measure import MemoryGroup, Usage
@@ -35,9 +34,7 @@ def node_facts() -> dict:
     """What every first report says of this node; found out once in a process."""
     if not _node:
         _node["node"] = socket.gethostname()
-        _node["engines"] = {
-            name.replace("ch-run", "charliecloud"): "" for name in ENGINES if shutil.which(name) is not None
-        }
+        _node["engines"] = {name.replace("ch-run", "charliecloud"): "" for name in ENGINES if program.which(name)}
     return _node
 
 
@@ -130,6 +127,8 @@ class Attempt(object):
         except OSError as error:
             raise from_os(error, "Making the work folder", "STAGE")
         if self.job.get("inputs"):
+            from isthmus.runner import inputs
+
             inputs.place(self.folder, self.job["inputs"])
 
     def _start(self, wrapped):

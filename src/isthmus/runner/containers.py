@@ -9,8 +9,9 @@ Owns the engines' command lines and what their failures look like; starting and 
 
 import os
 import re
-import shutil
 from collections import namedtuple
+
+from isthmus.runner.program import which
 
 Wrapped = namedtuple("Wrapped", "argv env cleanup")
 Wrapped.__doc__ = """A command ready to be started, in its container if it has one: its words, its environment, and the
@@ -66,7 +67,7 @@ def wrap(spec: dict, argv: list, env: dict, given: list, place):
 def binary(engine: str) -> str:
     """The path of an engine's program on this node, or ""."""
     for name in _PROGRAMS.get(engine, ()):
-        path = shutil.which(name)
+        path = which(name)
         if path:
             return path
     return ""

@@ -11,9 +11,9 @@
 
 import os
 import re
-import shutil
 import socket
 
+from isthmus.runner import program
 from isthmus.runner.errors import Failure
 
 _FAILED = re.compile(r"^srun: error: (\S+: tasks? [\d,-]+: (?:Exited with exit code (\d+)|.+))$", re.M)
@@ -124,7 +124,7 @@ def _address():
 
 def start(size, ranks: list, env: dict) -> list:
     """The command that starts one rank program for each task, wherever the batch system lets it."""
-    if env.get("SLURM_JOB_ID") and shutil.which("srun", path=env.get("PATH")):
+    if env.get("SLURM_JOB_ID") and program.which("srun", env.get("PATH", "")):
         return srun(size, ranks + ["--task"])
     return ranks + ["--nodes", str(size.nodes)]
 
@@ -173,17 +173,17 @@ def mpirun(size, argv: list, env: dict) -> list:
     """``argv`` under the MPI that is on the path. It knows the batch system's nodes by itself."""
     import subprocess
 
-    program = shutil.which("mpirun", path=env.get("PATH"))
-    if not program:
+    path = program.which("mpirun", env.get("PATH", ""))
+    if not path:
         raise Failure(
             "COMMAND", "There is no mpirun on this node's path: load the MPI module in the site's set-up lines."
         )
     if "SLURM_JOB_ID" in env:
         env["SLURM_EXPORT_ENV"] = "ALL"  # it starts its daemons by srun, which else may give them an empty environment
     version = subprocess.run(
-        [program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env
+        [path, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env
     ).stdout
-    words = [program, "-np", str(size.world)]
+    words = [path, "-np", str(size.world)]
     if b"Open MPI" in version or b"OpenRTE" in version:
         words += ["--map-by", "ppr:%d:node%s" % (size.tasks, ":oversubscribe" if size.crowded else "")]
         # Between its SIGTERM and its SIGKILL it gives the ranks one second, unless it is told more.

@@ -5,7 +5,6 @@ its children, those of the others through the batch system's remote start.
 """
 
 import os
-import shutil
 import signal
 import sys
 
@@ -95,9 +94,9 @@ def _spread(folder, size, grace_s):
 
 
 def _remote(host):
-    if os.environ.get("PE_HOSTFILE") and shutil.which("qrsh"):
+    if os.environ.get("PE_HOSTFILE") and program.which("qrsh"):
         return ["qrsh", "-inherit", "-nostdin", "-V", host]
-    if os.environ.get("PBS_NODEFILE") and shutil.which("pbs_tmrsh"):
+    if os.environ.get("PBS_NODEFILE") and program.which("pbs_tmrsh"):
         return ["pbs_tmrsh", host]
     raise Failure(
         "COMMAND", "This batch system has no remote start that is known here; use the launcher mpirun, or one node."

@@ -4,7 +4,7 @@ import os
 import signal
 
 from isthmus.runner import folder as files
-from isthmus.runner import launcher, outputs
+from isthmus.runner import launcher
 from isthmus.runner.errors import Failure
 
 TAIL_BYTES = 16 * 1024
@@ -48,9 +48,11 @@ def judge(attempt, watch, status: int, memory):
     elif attempt.reports.full:
         ended.reason = "DISK_FULL"
         ended.message = "The disk became full while it ran: not all of what it reported could be kept."
-    else:
+    elif attempt.job.get("outputs"):
+        from isthmus.runner import outputs
+
         try:
-            ended.outputs = outputs.collect(attempt.folder, attempt.job.get("outputs") or [], watch.during_outputs)
+            ended.outputs = outputs.collect(attempt.folder, attempt.job["outputs"], watch.during_outputs)
         except Failure as failure:
             ended.reason, ended.message = failure.reason, failure.message
     return ended
