@@ -13,7 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from isthmus.data.digests import name_of
+from sqlalchemy import Connection
+
+from isthmus.data.digests import hex_of, name_of
 from isthmus.data.garbage import victims
 from isthmus.data.replication import give_up, spare
 from isthmus.data.requirements import Content
@@ -21,6 +23,7 @@ from isthmus.data.store import Store
 from isthmus.data.transfer import Place
 from isthmus.db import replicas
 from isthmus.db.engine import Database
+from isthmus.domain.artefacts import ReplicaState
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import Refused
 from isthmus.domain.units import show_bytes
@@ -156,6 +159,27 @@ class Caches:
             digests=tuple(name_of(name) if _is_content(name) else name for name in gone),
         )
 
+    async def drop_parts(self, place: Place, before: float) -> None:
+        """Remove what is left there of transfers that nobody has gone on with since ``before``."""
+        where = (place.site_id, place.user_id)
+        async with self._sweeps[where]:
+            began = self._clock.monotonic()
+            rows = await self._db.read(replicas.at_site, *where)
+            names = [
+                hex_of(row.digest)
+                for row in rows
+                if row.state != ReplicaState.PRESENT.value and (row.last_used_at or 0.0) < before
+            ]
+            if not names:
+                return
+            there = (await place.site.cache(have=names)).entries
+            needed = {use.partition(":")[2] for use in await self._db.read(replicas.needed)}
+            kept = needed | self._held(where, began)
+            stale = [name for name in names if name not in there and name not in kept]
+            if stale:
+                await place.site.cache(remove=stale)
+                await self._db.write(_forget, [name_of(name) for name in stale], *where)
+
     def _held(self, where: tuple[int, int], began: float) -> set[str]:
         """What is pinned there, or was since ``began``: its attempt may be younger than a look at the database."""
         recent = [key for key, at in self._unpinned.items() if at >= began]
@@ -166,6 +190,11 @@ class Caches:
         stored = {digest for digest in digests if await self._store.stat(digest) is not None}
         allowed: set[str] = await look(which, digests, place.site_id, place.user_id, stored)
         return allowed
+
+
+def _forget(conn: Connection, digests: list[str], site_id: int, user_id: int) -> None:
+    for digest in digests:
+        replicas.remove(conn, digest, site_id, user_id)
 
 
 def _is_content(name: str) -> bool:

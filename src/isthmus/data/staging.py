@@ -33,6 +33,8 @@ __all__ = ["Opener", "Place", "Progress", "Staged", "Staging"]
 Progress = Callable[[int, int], None]
 """Called with the bytes that have arrived so far and those that will in all."""
 
+KEEP_PARTS_S = 7 * 86400.0  # parts of transfers that nobody went on with go after that long
+PART_GRACE_S = 3600.0  # or when asked to, but not before
 AT_ONCE = 2  # transfers to one user's folder at a site: a connection bears few channels
 
 
@@ -67,7 +69,7 @@ class Staging:
     ) -> None:
         self._store = store
         self._zone = zone
-        clock = clock or SystemClock()
+        clock = self._clock = clock or SystemClock()
         self._transfers = Transfers(store, opener, clock)
         self._replication = Replication(db, clock)
         self._caches = Caches(db, store, clock)
@@ -120,6 +122,9 @@ class Staging:
         Never what live attempts use, what is being brought or was used in the last minutes, nor the last copy of what
         is registered. ``only``: digests to look at, and nothing else.
         """
+        if not dry_run and only is None:
+            now = self._clock.now().timestamp()
+            await self._caches.drop_parts(place, min(now - PART_GRACE_S, unused_since or now - KEEP_PARTS_S))
         return await self._caches.sweep(place, unused_since=unused_since, only=only, dry_run=dry_run)
 
     # ---- content

@@ -16,7 +16,9 @@ from isthmus.data.garbage import GRACE_S, victims
 from isthmus.data.requirements import Content
 from isthmus.db import artefacts, attempts, replicas
 from isthmus.db.schema import attempts as table
+from isthmus.db.schema import replicas as rows_of_replicas
 from isthmus.domain.artefacts import ArtefactKind
+from isthmus.domain.errors import Unreachable
 from isthmus.domain.units import Bytes
 from isthmus.sites.base import Cached
 from tests.unit.data.conftest import Ground, digest_of, in_cache, needs
@@ -188,6 +190,32 @@ async def test_what_was_made_from_an_image_goes_with_it_in_use(ground: Ground) -
     await ground.end(attempt)
     taken = await ground.staging.collect_garbage(place, unused_since=time.time())
     assert set(taken.digests) == {f"{digits}.sif", image.digest}
+
+
+async def test_parts_that_nobody_went_on_with_go(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await ground.site("far")
+    contents = [await ground.dataset(random.Random(n).randbytes(200_000), f"d{n}") for n in range(3)]
+    removed: list[str] = []
+    for content in contents:
+        ground.fakes["far"].cut_transfer(70_000)
+        with pytest.raises(Unreachable):
+            await ground.staging.ensure(place, needs(content))
+    await ground.attempt(place, contents[1].digest)  # it still wants to
+    await ground.put_at(place, random.Random(2).randbytes(200_000))  # it came by another way
+    cache = place.site.cache
+
+    async def watched(**more: Any) -> Any:
+        removed.extend(more.get("remove", ()))
+        return await cache(**more)
+
+    monkeypatch.setattr(ground.fakes["far"], "cache", watched)
+    await ground.staging.collect_garbage(place)
+    assert removed == []
+    await ground.db.write(lambda conn: conn.execute(rows_of_replicas.update().values(last_used_at=1.0)))
+    await ground.staging.collect_garbage(place)
+    assert removed == [hex_of(contents[0].digest)]
+    assert await ground.replica(place, contents[0].digest) is None
+    assert in_cache(place, contents[2].digest) is not None
 
 
 @pytest.mark.parametrize("prefix", ["", "sha256:"])
