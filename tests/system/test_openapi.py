@@ -20,7 +20,7 @@ from isthmus.api import http
 from isthmus.api.services import Services
 from tests.testbed.control import ControlPlane
 
-EXAMPLES = 10  # for each of the operations: a minute in all
+EXAMPLES = 5  # for each of the operations on each database: a minute in all
 
 ABSENT = cast(Any, None)
 DESCRIPTION = http.create(
@@ -30,10 +30,14 @@ DESCRIPTION = http.create(
 schema = schemathesis.openapi.from_dict(DESCRIPTION).exclude(path="/v1/events/stream")  # has no end; tested by itself
 
 
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A real server. Nothing runs the jobs that it is given: their commands are noise."""
-    with ControlPlane(tmp_path_factory.mktemp("openapi"), supervisor=False) as opened:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real server on either database. Nothing runs the jobs that it is given: their commands are noise."""
+    server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
+    if server is not None:
+        server.reset()
+    database = server.url if server is not None else ""
+    with ControlPlane(tmp_path_factory.mktemp("openapi"), supervisor=False, database=database) as opened:
         yield opened
 
 

@@ -168,14 +168,16 @@ def _body_kind(request: Request) -> Any:
 
 
 def refuse_unknown_query(request: Request) -> None:
-    """Raise Invalid for a query parameter that this path does not take. A dependency of every route."""
+    """Raise Invalid for a query parameter that this path, or that nothing, can take. A dependency of every route."""
     if not request.query_params:
         return
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
     known = set(_query_names(route))
-    for name in request.query_params:
+    for name, value in request.query_params.multi_items():
+        if "\0" in value:
+            raise Invalid("There is a null character in it, which no database takes.", place=f"query.{name}")
         if name not in known:
             raise Invalid(
                 f"This path takes no query parameter {name!r}.",

@@ -81,6 +81,7 @@ async def test_another_kind_of_body_is_told(http: httpx.AsyncClient) -> None:
         ("/v1/jobs/0", "path.job", "'0' is too small.", "It must be 1 or more."),
         ("/v1/jobs/x", "path.job", "'x' is not a whole number.", None),
         ("/v1/jobs/99999999999999999999", "path.job", None, None),
+        ("/v1/jobs?name=a%00b", "query.name", "There is a null character in it, which no database takes.", None),
         ("/v1/ping?x=1", "query.x", "This path takes no query parameter 'x'.", None),
     ],
 )
