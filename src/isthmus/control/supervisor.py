@@ -212,11 +212,17 @@ class Supervisor:
     def _take_job(self, row: job_rows.JobRow) -> None:
         """A job as it is now: into the queue, out of it, or to be ended."""
         live = self._live.get(row.id)
+        state = JobState(row.state)
+        if live is not None and (state.ended or state is JobState.QUEUED):
+            # Its attempt's end was pushed: the worker, which asks the site, does not know of it yet.
+            over = AttemptState(state) if state.ended else AttemptState.FAILED
+            self._worker(self._places[live.site], live.user_id).over(live, over)
+            live = None
         if live is not None:
             if row.kill_by and not live.kill_requested:
                 self._worker(self._places[live.site], live.user_id).kill(live)
             return
-        if row.state != JobState.QUEUED or row.waiting_for > 0 or row.kill_by:
+        if state is not JobState.QUEUED or row.waiting_for > 0 or row.kill_by:
             self._backlog.drop(row.id)
             return
         need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones)

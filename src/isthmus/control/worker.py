@@ -115,6 +115,10 @@ class Worker:
         live.kill_requested = True
         self._kills.set()
 
+    def over(self, live: Live, state: AttemptState) -> None:
+        """This attempt has ended by what its runner pushed: nothing is to be done for it any more."""
+        self._moved(live, state)
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -326,19 +330,20 @@ class Worker:
         news = {key: seen for key, seen in news.items() if key not in lost}
         if not news:
             return
+        lives = {key: self.live[key] for key in news if key in self.live}  # one may end meanwhile: see `over`
 
         def record(conn: Connection) -> dict[str, Verdict]:
             rows = attempt_rows.by_keys(conn, list(news))
             unit = Record(conn, now)
             verdicts: dict[str, Verdict] = {}
-            for key, seen in news.items():
+            for key, live in lives.items():
                 row = rows.get(key)
                 if row is None or not row.live:
                     verdicts[key] = Verdict(state=AttemptState(row.state) if row is not None else AttemptState.LOST)
                     continue
                 spec = read_spec(row.job_spec)
-                verdict = self._judge(row, bool(spec.outputs), seen, now, monotonic)
-                unit.verdict(row, verdict, spec.retry, native_id=self.live[key].native_id)
+                verdict = self._judge(row, live, bool(spec.outputs), news[key], now, monotonic)
+                unit.verdict(row, verdict, spec.retry, native_id=live.native_id)
                 if verdict.state is None:
                     verdict.state = AttemptState(row.state)  # it may have been pushed further than this poll tells
                 verdicts[key] = verdict
@@ -349,10 +354,11 @@ class Worker:
         for key, verdict in verdicts.items():
             if verdict.state is not None and verdict.state.rank >= AttemptState.SUBMITTED.rank:
                 self._unnoted.pop(key, None)
-            self._follow(self.live[key], verdict, monotonic)
+            self._follow(lives[key], verdict, monotonic)
 
-    def _judge(self, row: attempt_rows.AttemptRow, collects: bool, seen: Seen, now: float, monotonic: float) -> Verdict:
-        live = self.live[row.key]
+    def _judge(
+        self, row: attempt_rows.AttemptRow, live: Live, collects: bool, seen: Seen, now: float, monotonic: float
+    ) -> Verdict:
         standing = Standing(
             state=AttemptState(row.state),
             reports=row.reports,

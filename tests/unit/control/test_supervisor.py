@@ -264,6 +264,23 @@ async def test_an_end_that_was_pushed_is_followed_by_the_supervisor(plane: Plane
     assert done.state is JobState.COMPLETED
 
 
+async def test_an_end_that_was_pushed_is_tried_again_though_the_site_is_slow(plane: Plane) -> None:
+    site = await plane.add()
+    plane.lead()
+    job = await plane.submit(dataclasses.replace(TRUE, retry=Retry(attempts=2, on=(Reason.EXIT_CODE,))))
+    first = await plane.placed(job.id, site)
+    release = site.hold("poll")
+    site.start(first)
+    site.finish(first, exit_code=1)
+    await plane.jobs.report(first, plane.tokens.token(first), 0, bytes(site.attempts[first].reports))
+    second = await plane.placed(job.id, site, attempts=2)
+    site.start(second)
+    site.finish(second)
+    release()  # what it says of the first attempt comes now
+    (done,) = await plane.done(job.id)
+    assert (done.state, done.attempts) == (JobState.COMPLETED, 2)
+
+
 async def test_stopped_anywhere_it_goes_on_where_it_was(plane: Plane) -> None:
     site = await plane.add(kind="slurm")
     plane.lead("one")
