@@ -19,6 +19,8 @@ POLL_S = 5.0  # between questions to the batch system
 SOON_S = 1.0  # where there is an attempt that it was never asked about
 LOOK_S = 0.05  # between looks at the reports, at least
 LOOK_SHARE = 0.1  # the most of the time that is spent with them
+TAIL_BYTES = 4096
+VAGUE = ("EXIT_CODE", "SIGNAL", "NODE_FAIL")  # reasons of an end of which the batch system may have written more
 GONE = "gone"  # stands for the native state of a job that the batch system does not know any more
 
 
@@ -178,6 +180,8 @@ class Scheduled(object):
             found[key].update(native_state=text, state=state)
             if native is not None:
                 reason, message = reason_of(self.module, native, state)
+                if state == "ended" and reason in VAGUE and hasattr(self.module, "overheard"):
+                    reason, message = self.module.overheard(self._batch_log(key)) or (reason, message)
                 found[key].update(
                     reason=reason,
                     message=message,
@@ -185,6 +189,15 @@ class Scheduled(object):
                     signal=native.signal,
                     nodes=list(native.nodes),
                 )
+
+    def _batch_log(self, key):
+        """The last of what the batch system wrote for an attempt."""
+        try:
+            with open(self.workdir.job(key).at(files.BATCH_LOG), "rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES))
+                return stream.read(TAIL_BYTES).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
 
     # ---- the rest
 

@@ -49,6 +49,10 @@ do it says by raising :class:`isthmus.proxy.errors.ProxyError`; commands are run
     ``scratch``, ``notes``. What can't be found out is left out, with a note that says why. ``options`` may carry
     ``"api_url"`` (to see whether nodes reach it) and ``"workdir"`` (absolute, shared with the nodes).
 
+``overheard(text) -> (reason of ours, sentence) or None`` (optional)
+    What the batch system wrote into the job's own output about its end, where its states tell less. ``text`` is the
+    last of ``batch.log``; only asked about a job that ended badly.
+
 ``locate(native id, options) -> list of node names`` (optional)
     Where it runs now; without it, the nodes of ``query`` are the answer.
 """

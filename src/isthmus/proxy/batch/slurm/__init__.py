@@ -18,7 +18,7 @@ from isthmus.proxy.batch.slurm import accounting, commands, parse
 from isthmus.proxy.batch.slurm.words import REASONS, STATES
 from isthmus.proxy.errors import ProxyError
 
-__all__ = ["PARALLEL", "REASONS", "STATES", "find", "kill", "probe", "query", "submit"]
+__all__ = ["PARALLEL", "REASONS", "STATES", "find", "kill", "overheard", "probe", "query", "submit"]
 
 # Measured on two cores, quiet: a loop of sbatch takes 215 to 260 jobs/s, four at a time 465; busy: 29 against 88.
 PARALLEL = 4
@@ -31,6 +31,9 @@ UNCERTAIN = re.compile(
 )
 # ... for a refusal that passes: as many jobs are there as may be.
 PASSING = re.compile(r"\b(QOS|Assoc|Max)\w*Submit\w*")
+
+# slurmstepd's words, in the job's output, when it or the kernel has killed the job for its memory.
+OVER_MEMORY = re.compile(r"^slurmstepd.*(exceeded (job |step )?memory limit|oom.kill)", re.IGNORECASE | re.MULTILINE)
 
 # States in which the script itself runs, so that it can be signalled; and in which it has ended already.
 SCRIPT_RUNS = ("RUNNING", "RESIZING", "SIGNALING")
@@ -80,6 +83,13 @@ def query(ids, options):
             line for line in lines if line.id not in numbers and STATES.get(line.state) in ("pending", "running")
         )
     return Answer(jobs, others)
+
+
+def overheard(text):
+    """See `isthmus.proxy.batch`. Where slurmd itself watches over memory, the state is FAILED and only this tells."""
+    if OVER_MEMORY.search(text):
+        return "OOM", "It used more memory than it asked for: SLURM killed it."
+    return None
 
 
 def find(job_name, options):
