@@ -24,7 +24,7 @@ test: $(STAMP)   ## everything, on the real servers (root on Debian: installs th
 	scripts/install-system-packages
 	scripts/install-test-torch $(BIN)/python
 	scripts/install-test-s3 $(BIN)/python
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --reruns 2 -rR
 
 test-quick: $(STAMP)   ## what needs no server: unit and contract tests on this machine
 	$(BIN)/python -m pytest tests/unit tests/contract -m 'not system'
