@@ -568,9 +568,13 @@ def test_the_scheduler_restarts(client: Client, fragile: tuple[SlurmCluster, Ssh
     text = f"while [ ! -e {go} ]; do sleep 0.1; done; echo $ISTHMUS_JOB_ID >> {judge}"
     whole_node = Resources(cpus=2)
     jobs = [client.jobs.submit(script(text, "restarting", resources=whole_node)).id for _ in range(4)]
-    for job in jobs[:2]:
-        running(client, job)
-    until(client, jobs[3], lambda view: view.state is JobState.PENDING, "PENDING")
+    states = [JobState.PENDING] * 2 + [JobState.RUNNING] * 2
+    wait_for(
+        lambda: sorted(client.jobs.get(job).state for job in jobs) == states,
+        "two jobs to run and two to wait",
+        deadline_s=60,
+        story=lambda: "\n".join(story(client, job) for job in jobs),
+    )
     cluster.stop_controller()
     jobs.append(client.jobs.submit(script(text, "restarting")).id)
     site_says(client, "restarting", lambda view: "Unable to contact" in view.health_message)
