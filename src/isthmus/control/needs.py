@@ -149,8 +149,10 @@ class Needs:
             facts = [fact for _, fact in self.datasets(spec)]
         except NotFound:
             image, facts = None, []
+        if image is None and spec.image:
+            formats = engines_for(None, spec.image)
         if image is not None:
-            formats = engines_for(image.format)
+            formats = engines_for(image.format, image.reference)
             if image.digest:
                 digests.append((image.digest, image.size))
         digests.extend((fact.digest, fact.size) for fact in facts)
