@@ -8,6 +8,7 @@
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -109,6 +110,7 @@ class App:
                 started_at=datetime.now(UTC),
                 database=db.kind,
                 supervisor=settings.supervisor,
+                features=_features(settings),
             ),
             max_body=settings.max_body,
             max_chunk=settings.max_chunk,
@@ -164,6 +166,13 @@ def _locked(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _features(settings: Settings) -> tuple[str, ...]:
+    """What this server can do that others may not."""
+    optional = {"ssh": "asyncssh", "postgresql": "psycopg"}
+    found = [name for name, module in optional.items() if importlib.util.find_spec(module)]
+    return (*found, *(["tls"] if settings.https else []))
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -173,6 +173,22 @@ def test_an_upload_in_pieces(http: httpx.Client) -> None:
     assert http.get("/v1/datasets/pieces/content").content == content
 
 
+def test_a_bad_digest_leaves_nothing(http: httpx.Client) -> None:
+    what = {"name": "wrong", "digest": "sha256:" + "0" * 64, "size": 3}
+    begun = http.post("/v1/uploads", params={"kind": "dataset"}, json=what).json()
+    headers = {"Upload-Offset": "0", "Content-Type": "application/octet-stream"}
+    assert http.patch(f"/v1/uploads/{begun['id']}", content=b"abc", headers=headers).status_code == 200
+    refused = http.post(f"/v1/uploads/{begun['id']}/finish", json={})
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "digest"
+    assert hashlib.sha256(b"abc").hexdigest() in refused.json()["detail"]
+    assert http.get("/v1/datasets/wrong").status_code == 404
+    assert http.get(f"/v1/uploads/{begun['id']}").json()["offset"] == 0
+    for digest in ("md5:x", "sha256:12", "0" * 64 + "g"):
+        answer = http.post("/v1/uploads", params={"kind": "dataset"}, json={"name": "x", "digest": digest})
+        assert (answer.status_code, answer.json()["place"]) == (422, "digest")
+
+
 def test_the_next_free_port_is_taken() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -141,10 +141,14 @@ def _app(noun: str, what: str) -> typer.Typer:
     async def rm(
         name: Name,
         force: Annotated[bool, typer.Option("--force", help="Though jobs that have not ended name it.")] = False,
+        form: Output = Format.TABLE,
     ) -> None:
+        from isthmus.domain.artefacts import Artefact
+
         async with client() as isthmus:
             gone = await nouns(isthmus).remove(name, force=force)
-        output.note(f"{gone.name}@{gone.version} is out; its bytes go with the next `isthmus {noun} gc`.")
+        line = f"{gone.name}@{gone.version} is out; its bytes go with the next `isthmus {noun} gc`."
+        output.show(gone, Artefact, form, lambda: output.note(line))
 
     @app.command("gc", help="Take away copies that nothing needs; never what a job uses, nor a last copy.")
     @command

@@ -1,6 +1,7 @@
 """`isthmus job`: watch, end and explain jobs."""
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -127,20 +128,20 @@ async def logs(
 
 @app.command("kill")
 @command
-async def kill(jobs: SomeJobs) -> None:
+async def kill(jobs: SomeJobs, form: Output = Format.TABLE) -> None:
     """End jobs: SIGTERM, and SIGKILL after their grace."""
     async with client() as isthmus:
-        for job in await isthmus.jobs.kill(*jobs):
-            output.note(f"job {job.id}: {_ending(job)}")
+        found = await isthmus.jobs.kill(*jobs)
+    _told(found, form, _ending)
 
 
 @app.command("retry")
 @command
-async def retry(jobs: SomeJobs) -> None:
+async def retry(jobs: SomeJobs, form: Output = Format.TABLE) -> None:
     """Queue failed or killed jobs again."""
     async with client() as isthmus:
-        for job in await isthmus.jobs.retry(*jobs):
-            output.note(f"job {job.id}: {job.state.value}")
+        found = await isthmus.jobs.retry(*jobs)
+    _told(found, form, lambda job: job.state.value)
 
 
 @app.command("wait")
@@ -148,6 +149,7 @@ async def retry(jobs: SomeJobs) -> None:
 async def wait(
     jobs: SomeJobs,
     limit: Annotated[str, typer.Option("--timeout", help="Give up after 10m, 2h, … (exit code 124).")] = "",
+    form: Output = Format.TABLE,
 ) -> None:
     """Wait for the end of jobs; exit with the code of the first that failed."""
     from isthmus.domain.units import Seconds
@@ -156,8 +158,7 @@ async def wait(
     async with client(patience_s=PATIENT_S) as isthmus:
         found = await isthmus.jobs.wait_many(jobs, timeout_s=limit_s)
         codes = [await run.code_of(isthmus, job) for job in found if job.state.ended]
-    for job in found:
-        output.note(f"job {job.id}: {run.ended(job) if job.state.ended else job.state.value}")
+    _told(found, form, lambda job: run.ended(job) if job.state.ended else job.state.value)
     if len(codes) < len(found):
         raise typer.Exit(run.TIMED_OUT)
     raise typer.Exit(next((code for code in codes if code), 0))
@@ -168,11 +169,12 @@ async def wait(
 async def priority(
     jobs: SomeJobs,
     priority: Annotated[int, typer.Option("--set", help="Higher goes first.", min=-1_000_000, max=1_000_000)],
+    form: Output = Format.TABLE,
 ) -> None:
     """Give jobs another priority."""
     async with client() as isthmus:
-        for job in await isthmus.jobs.set_priority(jobs, priority):
-            output.note(f"job {job.id}: priority {job.priority}")
+        found = await isthmus.jobs.set_priority(jobs, priority)
+    _told(found, form, lambda job: f"priority {job.priority}")
 
 
 @app.command("explain")
@@ -270,6 +272,17 @@ def _why(job: "JobView") -> str:
         return " ".join(filter(None, (f"{job.progress.done:g}{total}", job.progress.message)))
     text = ": ".join(filter(None, (job.reason.value, job.message)))
     return text.splitlines()[0] if text else ""
+
+
+def _told(jobs: "list[JobView]", form: Format, line: "Callable[[JobView], str]") -> None:
+    """Say of each job what became of it, or print them all as data."""
+    from isthmus.domain.views import JobView
+
+    def lines() -> None:
+        for job in jobs:
+            output.note(f"job {job.id}: {line(job)}")
+
+    output.show(jobs, list[JobView], form, lines)
 
 
 def _ending(job: "JobView") -> str:

@@ -18,6 +18,7 @@ import typer
 
 from isthmus.cli import output
 from isthmus.cli.calling import PATIENT_S, client, command
+from isthmus.cli.output import Format, Output
 
 if TYPE_CHECKING:
     from isthmus.client import AsyncClient
@@ -75,6 +76,7 @@ async def run(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end without showing its output.")] = False,
     detach: Annotated[bool, typer.Option("-d", "--detach", help="Print its id and return.")] = False,
     dry: Annotated[bool, typer.Option("--dry-run", help="Submit nothing: say what each site would say.")] = False,
+    form: Output = Format.TABLE,
 ) -> None:
     """Run a command on whatever computing fits, show what it writes, and exit with its code."""
     given = _given(
@@ -85,13 +87,16 @@ async def run(
     async with client(patience_s=PATIENT_S if not (detach or dry) else 1.0) as isthmus:
         if dry:
             from isthmus.cli import jobs
+            from isthmus.domain.views import Explanation
 
-            jobs.explained(await isthmus.jobs.preview(request))
+            found = await isthmus.jobs.preview(request)
+            output.show(found, Explanation, form, lambda: jobs.explained(found))
             return
         made = await _submit(isthmus, request)
         if detach:
-            for job in made:
-                print(job.id)
+            from isthmus.domain.views import JobView
+
+            output.show(made, list[JobView], form, lambda: print(*(job.id for job in made), sep="\n"))
             return
         code = await _attend(isthmus, made, quiet=wait)
     raise typer.Exit(code)

@@ -125,20 +125,20 @@ async def test(name: Name, form: Output = Format.TABLE) -> None:
 
 @app.command("drain")
 @command
-async def drain(name: Name) -> None:
+async def drain(name: Name, form: Output = Format.TABLE) -> None:
     """Start nothing new at a site; what runs there ends."""
     async with client() as isthmus:
         site = await isthmus.sites.drain(name)
-    output.note(f"{name} takes no new jobs; {site.running + site.waiting} are still there.")
+    _told(site, form, f"{name} takes no new jobs; {site.running + site.waiting} are still there.")
 
 
 @app.command("resume")
 @command
-async def resume(name: Name) -> None:
+async def resume(name: Name, form: Output = Format.TABLE) -> None:
     """Let a site take jobs again."""
     async with client() as isthmus:
-        await isthmus.sites.resume(name)
-    output.note(f"{name} takes jobs again.")
+        site = await isthmus.sites.resume(name)
+    _told(site, form, f"{name} takes jobs again.")
 
 
 @app.command("remove")
@@ -146,11 +146,12 @@ async def resume(name: Name) -> None:
 async def remove(
     name: Name,
     force: Annotated[bool, typer.Option("--force", help="Though jobs are there: they become LOST.")] = False,
+    form: Output = Format.TABLE,
 ) -> None:
     """Take a site out."""
     async with client() as isthmus:
-        await isthmus.sites.remove(name, force=force)
-    output.note(f"{name} is removed.")
+        site = await isthmus.sites.remove(name, force=force)
+    _told(site, form, f"{name} is removed.")
 
 
 @app.command("key")
@@ -162,6 +163,12 @@ async def key(
     """Print your public key for a site, made on first use: put it into ~/.ssh/authorized_keys there."""
     async with client() as isthmus:
         print(await isthmus.sites.public_key(name, login=login))
+
+
+def _told(site: "SiteView", form: Format, line: str) -> None:
+    from isthmus.domain.views import SiteView
+
+    output.show(site, SiteView, form, lambda: output.note(line))
 
 
 def _capacity(site: "SiteView") -> tuple[str, str, str]:

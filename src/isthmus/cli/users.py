@@ -23,16 +23,19 @@ async def add_user(
     name: UserName,
     role: Annotated[Role, typer.Option("--role", help="What they may do.")] = Role.MEMBER,
     token: Annotated[bool, typer.Option("--token/--no-token", help="Make a first token for them.")] = True,
+    form: Output = Format.TABLE,
 ) -> None:
     """Add a user, and print a first token for them."""
+    from isthmus.domain.views import NewToken, UserView
+
     async with client() as isthmus:
-        await isthmus.users.add(name, role)
-        if token:
-            made = await isthmus.tokens.create("first token", user=name)
-            output.note(f"{name} is {role.value}. Their token, shown this once:")
-            print(made.token)
-        else:
-            output.note(f"{name} is {role.value}.")
+        user = await isthmus.users.add(name, role)
+        made = await isthmus.tokens.create("first token", user=name) if token else None
+    if made is None:
+        output.show(user, UserView, form, lambda: output.note(f"{name} is {role.value}."))
+        return
+    output.note(f"{name} is {role.value}. Their token, shown this once:")
+    output.show(made, NewToken, form, lambda: print(made.token))
 
 
 @users.command("ls")
@@ -58,14 +61,18 @@ async def set_user(
     disabled: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Refuse their tokens, or take them again.")
     ] = None,
+    form: Output = Format.TABLE,
 ) -> None:
     """Give a user another role; disable or enable them."""
+    from isthmus.domain.views import UserView
+
     async with client() as isthmus:
         user = await isthmus.users.change(name, role=role, disabled=disabled)
-    output.note(f"{user.name} is {user.role.value}" + (", disabled." if user.disabled else "."))
+    line = f"{user.name} is {user.role.value}" + (", disabled." if user.disabled else ".")
+    output.show(user, UserView, form, lambda: output.note(line))
 
 
-@tokens.command("create")
+@tokens.command("add")
 @command
 async def create_token(
     name: Annotated[str, typer.Argument(help="What it is for.")],
@@ -74,16 +81,18 @@ async def create_token(
     ] = None,
     expires: Annotated[str, typer.Option("--expires", help="After how long, such as 30d.")] = "",
     user: Annotated[str, typer.Option("--user", help="For somebody else (admins).")] = "",
+    form: Output = Format.TABLE,
 ) -> None:
     """Make a token and print it: it can't be read again."""
     from datetime import UTC, datetime, timedelta
 
     from isthmus.domain.units import Seconds
+    from isthmus.domain.views import NewToken
 
     until = datetime.now(UTC) + timedelta(seconds=Seconds.parse(expires)) if expires else None
     async with client() as isthmus:
         made = await isthmus.tokens.create(name, user=user, scopes=scope or (), expires_at=until)
-    print(made.token)
+    output.show(made, NewToken, form, lambda: print(made.token))
 
 
 @tokens.command("ls")
@@ -115,26 +124,34 @@ async def list_tokens(
 
 @tokens.command("revoke")
 @command
-async def revoke_token(token: Annotated[int, typer.Argument(help="The token's id.")]) -> None:
+async def revoke_token(
+    token: Annotated[int, typer.Argument(help="The token's id.")], form: Output = Format.TABLE
+) -> None:
     """Revoke a token: it is refused from now on."""
+    from isthmus.domain.views import TokenView
+
     async with client() as isthmus:
         view = await isthmus.tokens.revoke(token)
-    output.note(f"Token {view.id} ({view.name}) of {view.user} is revoked.")
+    line = f"Token {view.id} ({view.name}) of {view.user} is revoked."
+    output.show(view, TokenView, form, lambda: output.note(line))
 
 
 @secrets.command("set")
 @command
-async def set_secret(name: SecretName) -> None:
+async def set_secret(name: SecretName, form: Output = Format.TABLE) -> None:
     """Keep a secret. Its value is read from stdin, or asked for; never from the command line, which others see."""
     import sys
+
+    from isthmus.domain.views import SecretView
 
     if sys.stdin.isatty():
         value = typer.prompt("Value", hide_input=True, err=True)
     else:
         value = sys.stdin.read().removesuffix("\n")
     async with client() as isthmus:
-        await isthmus.secrets.set(name, value)
-    output.note(f"Secret {name} is kept. Give it to a job with --secret VARIABLE={name}.")
+        kept = await isthmus.secrets.set(name, value)
+    line = f"Secret {name} is kept. Give it to a job with --secret VARIABLE={name}."
+    output.show(kept, SecretView, form, lambda: output.note(line))
 
 
 @secrets.command("ls")
