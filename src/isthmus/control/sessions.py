@@ -52,6 +52,10 @@ class Sessions:
             return None
         return frozenset(row.user_id for row in self._credentials[site_id])
 
+    def owners_of(self, site_id: int) -> list[int]:
+        """Whose credentials there are for a site that was learnt."""
+        return [row.user_id for row in self._credentials.get(site_id, ())]
+
     def credential_of(self, site_id: int, user_id: int) -> int:
         """Whose credential this user's jobs use there: their own, else a shared one. Raises Forbidden."""
         rows = self._credentials.get(site_id, ())

@@ -52,6 +52,7 @@ T = TypeVar("T")
 NOTED = 200  # jobs of a need whose reason for waiting is written down; the others share it
 LONGEST_SLEEP_S = 60.0
 SWEEP_S = 600.0
+VISIT_S = 5.0  # between looks for sites to ask, though nothing of ours is there
 PROBED = 0  # stands for whoever probed the site, until a worker has asked it
 KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
 
@@ -66,6 +67,7 @@ class Place:
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.others = {PROBED: snapshot.used_jobs}  # other jobs there, by who saw them
         self.troubles: dict[int, str] = {}
+        self.visit: asyncio.Task[None] | None = None
 
 
 class Supervisor:
@@ -126,6 +128,7 @@ class Supervisor:
             self._group = group
             group.create_task(self._leadership.keep())
             group.create_task(self._sweep())
+            group.create_task(self._visit())
             await self._load()
             self.leading.set()
             with self.db.watch(SUPERVISOR) as news:
@@ -152,6 +155,27 @@ class Supervisor:
                 await sweep(self.db, self._sessions, self.clock.now().timestamp(), self.keep_s)
             except SiteError as error:
                 log.info("cleaning waits: %s", error)
+
+    async def _visit(self) -> None:
+        """Ask sites at which nothing of ours is, where what was last seen of them keeps jobs away."""
+        while True:
+            await self.clock.sleep(VISIT_S)
+            for place in list(self._places.values()):
+                full = self._backlog.ready and any(place.others.values())
+                away = place.snapshot.health is Health.UNREACHABLE
+                asked = any(worker.live for worker in place.workers.values())
+                if (full or away) and not asked and place.visit is None:
+                    assert self._group is not None
+                    place.visit = self._group.create_task(self._visit_one(place))
+
+    async def _visit_one(self, place: Place) -> None:
+        try:
+            users = [user_id for user_id in place.others if user_id != PROBED] or list(place.workers)
+            for user_id in users or self._sessions.owners_of(place.row.id)[:1]:
+                await self._worker(place, user_id).ask()
+        finally:
+            place.visit = None
+        self._freed.set()
 
     # ---- what is
 

@@ -119,6 +119,15 @@ class Worker:
         """This attempt has ended by what its runner pushed: nothing is to be done for it any more."""
         self._moved(live, state)
 
+    async def ask(self) -> None:
+        """Ask the site though nothing of ours is there: does it answer, and how many other jobs has it?"""
+        try:
+            polled = await self.site.poll({})
+        except SiteError as error:
+            self._failed("poll", error)
+        else:
+            self._answered("poll", others=polled.others if polled.queried else None)
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -312,9 +321,7 @@ class Worker:
             return
         if polled.query_error:
             self._troubles["query"] = polled.query_error
-        elif polled.queried:
-            self._troubles.pop("query", None)
-        self._answered("poll", others=polled.others)
+        self._answered("poll", *(["query"] if polled.queried else []), others=polled.others)
         if polled.attempts:
             async with self._recording:
                 await self._apply(polled)

@@ -9,7 +9,7 @@ import select
 import time
 
 from isthmus.proxy import news
-from isthmus.proxy.batch import Answer, reason_of, state_of
+from isthmus.proxy.batch import reason_of, state_of
 from isthmus.proxy.errors import ProxyError
 from isthmus.proxy.workdir import from_os
 from isthmus.runner import claim
@@ -108,7 +108,8 @@ class Scheduled(object):
             began = time.monotonic()
             found = self._look(attempts)
             look_s = time.monotonic() - began
-            if query and attempts and self._due(attempts):
+            # Without attempts and without a wait, somebody wants to know how many other jobs there are.
+            if query and (attempts or not wait_s) and self._due(attempts):
                 self._ask(attempts)
                 asked = True
             self._add_states(attempts, found, asked)
@@ -148,7 +149,7 @@ class Scheduled(object):
         """Ask the batch system about all of them. A failed question changes nothing but the error."""
         ids = [known["native_id"] for known in attempts.values() if known.get("native_id")]
         try:
-            answer = self.module.query(ids, self.options) if ids else Answer({}, 0)
+            answer = self.module.query(ids, self.options)
         except ProxyError as error:
             self._error = error.message
         else:

@@ -281,6 +281,29 @@ async def test_an_end_that_was_pushed_is_tried_again_though_the_site_is_slow(pla
     assert (done.state, done.attempts) == (JobState.COMPLETED, 2)
 
 
+async def test_a_site_that_was_away_is_asked_again_though_nothing_of_ours_is_there(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isthmus.control.supervisor.VISIT_S", 0.02)
+    site = await plane.add()
+    plane.lead()
+    job = await plane.submit()
+    key = await plane.placed(job.id, site)
+    site.start(key)
+    site.cut()
+    site.finish(key)
+    polls = site.calls["poll"]
+    await site.called("poll", polls + 1)
+    await plane.jobs.report(key, plane.tokens.token(key), 0, bytes(site.attempts[key].reports))
+    await plane.done(job.id)
+    later = await plane.submit()
+    await plane.until(lambda view: view.reason is Reason.SITE_UNREACHABLE, later.id)
+    site.mend()
+    site.finish(await plane.placed(later.id, site))
+    (done,) = await plane.done(later.id)
+    assert done.state is JobState.COMPLETED
+
+
 async def test_stopped_anywhere_it_goes_on_where_it_was(plane: Plane) -> None:
     site = await plane.add(kind="slurm")
     plane.lead("one")
