@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from isthmus.runner import command
+from isthmus.runner.folder import Folder
 from isthmus.runner.keeperfiles import socket_path
 from isthmus.sites.archive import archive
 from tests.testbed.waiting import wait_for
@@ -260,14 +262,13 @@ class SiteFolder:
 
     def strays(self, key: str) -> list[int]:
         """The processes of an attempt that are alive, wherever they are."""
-        return marked(key)
+        return marked(self.job(key))
 
     def close(self) -> None:
         for pid in self._keepers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        jobs = self.path / "jobs"
-        for pid in marked(*(os.listdir(jobs) if jobs.is_dir() else ())):
+        for pid in marked(*(self.path / "jobs").glob("*")):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.path, ignore_errors=True)
@@ -301,9 +302,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def marked(*keys: str) -> list[int]:
+def marked(*folders: Path) -> list[int]:
     """The living processes whose environment says that they belong to one of these attempts."""
-    wanted = {f"ISTHMUS_KEY={key}".encode() for key in keys}
+    wanted = {f"{command.MARK}={command.mark(Folder(str(folder)))}".encode() for folder in folders}
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():

@@ -2,18 +2,25 @@
 
 import os
 import shlex
+import zlib
 
 from isthmus.runner import folder as files
-from isthmus.runner import launcher, program
+from isthmus.runner import launcher, process, program
 from isthmus.runner.errors import Failure
 
-KEY = "ISTHMUS_KEY"  # in the environment of all that belongs to an attempt: by it strays are known
+MARK = "ISTHMUS_MARK"  # in the environment of all that belongs to an attempt: by it strays are known
 GIVEN = "ISTHMUS_GIVEN"  # the names of variables that the job was given: ranks pass them into their containers
 
 
-def mark(key: str) -> bytes:
-    """What stands in the environment of every process of an attempt."""
-    return ("%s=%s" % (KEY, key)).encode("utf-8")
+def mark(folder: files.Folder) -> str:
+    """A word that stands for an attempt on this machine, whichever work folder it is of."""
+    place = os.path.realpath(folder.path).encode("utf-8", "surrogateescape")
+    return "%s.%08x" % (folder.key, zlib.crc32(place))
+
+
+def kill_strays(folders: list) -> int:
+    """Kill every process of this user that belongs to one of these attempts; how many there were."""
+    return process.kill_marked([("%s=%s" % (MARK, mark(folder))).encode("utf-8") for folder in folders])
 
 
 def environment(job: dict, secrets: dict, folder: files.Folder, base: dict) -> tuple:
@@ -22,7 +29,7 @@ def environment(job: dict, secrets: dict, folder: files.Folder, base: dict) -> t
     given = {str(name): str(value) for name, value in (job.get("env") or {}).items()}
     given.update({name: value for name, value in secrets.items() if name})
     told = {
-        KEY: folder.key,
+        MARK: mark(folder),
         "ISTHMUS_JOB_ID": str(job.get("job_id", "")),
         "ISTHMUS_ATTEMPT": str(job.get("attempt", "")),
         "ISTHMUS_REPORT": folder.at(files.METRICS),

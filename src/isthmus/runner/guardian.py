@@ -6,7 +6,8 @@ For runners that a batch system starts. Those of the keeper are watched by the k
 import os
 import signal
 
-from isthmus.runner import command, process
+from isthmus.runner import command
+from isthmus.runner import folder as files
 
 DONE = b"."
 
@@ -14,14 +15,14 @@ DONE = b"."
 class Guardian(object):
     """Watches this process through a pipe, from a process that is not its child."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, folder: files.Folder) -> None:
         reads, self._pipe = os.pipe()
         first = os.fork()
         if first == 0:
             # Twice, so that it is nobody's child here: whatever the runner kills at the end, it is not among them.
             if os.fork() == 0:
                 os.close(self._pipe)
-                _guard(reads, key)
+                _guard(reads, folder)
             os._exit(0)
         os.waitpid(first, 0)
         os.close(reads)
@@ -32,7 +33,7 @@ class Guardian(object):
         os.close(self._pipe)
 
 
-def _guard(pipe, key):
+def _guard(pipe, folder):
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -41,5 +42,5 @@ def _guard(pipe, key):
         os.dup2(nowhere, fd)
     os.chdir("/")
     if os.read(pipe, 1) != DONE:
-        process.kill_marked([command.mark(key)])
+        command.kill_strays([folder])
     os._exit(0)

@@ -360,7 +360,7 @@ class Keeper(object):
         for pid in process.children(os.getpid()):
             if pid not in known:
                 process.signal_group(pid, signal.SIGKILL)
-        process.kill_marked([command.mark(key) for key in keys])
+        command.kill_strays([self._folder(key) for key in keys])
 
     # ---- workers
 

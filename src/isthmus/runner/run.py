@@ -16,7 +16,7 @@ def main(arguments: list) -> int:
         sys.stderr.write("isthmus: there is no job folder %s on this node: is it on a shared disk?\n" % folder.path)
         return 66  # EX_NOINPUT
     signals = Signals()
-    guardian = Guardian(folder.key)
+    guardian = Guardian(folder)
     process.adopt_orphans()
     base = dict(os.environ)
     code = attempt.Attempt(folder, attempt.native_id(base, folder.key), signals, base).run()

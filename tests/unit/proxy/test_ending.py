@@ -6,6 +6,7 @@ import os
 import socket
 
 from tests.testbed.proxies import Proxy, SiteFolder
+from tests.testbed.waiting import wait_for
 
 BUSY = "echo ready; exec sleep 1000"
 
@@ -46,8 +47,8 @@ def test_a_waiting_attempt_says_how_it_ended(site: SiteFolder) -> None:
         assert not (site.job("1.1-a") / "work/ran").exists()
         proxy.submit("2.1-a", "touch", "ran")
         kill(proxy, "2.1-a", fence=True)
-        seen = proxy.seen("2.1-a", wait_s=0)
-        assert seen["state"] in ("gone", "ended") and not (site.job("2.1-a") / "work/ran").exists()
+        wait_for(lambda: proxy.seen("2.1-a", wait_s=0)["state"] == "gone", "the fenced one to be gone")
+        assert not (site.job("2.1-a") / "work/ran").exists()
         for number in range(cpus):
             kill(proxy, f"{number}.1-b", grace_s=0)
             proxy.finished(f"{number}.1-b")

@@ -308,3 +308,19 @@ def _parent(pid: str) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
+
+
+def test_the_same_key_in_another_work_folder_is_another_attempt(site: SiteFolder, tmp_path: Path) -> None:
+    """Two control planes, one machine: what is left of an attempt here is not what runs there."""
+    other = SiteFolder(tmp_path / "other")
+    try:
+        start(site)
+        runner = start(other)
+        os.kill(runner, signal.SIGKILL)
+        wait_for(lambda: other.strays("1.1-a") == [], "the end of the other's command")
+        assert len(site.strays("1.1-a")) >= 1
+        stop(site)
+        with site.proxy() as proxy:
+            assert proxy.finished("1.1-a")["reason"] == ""
+    finally:
+        other.close()

@@ -20,7 +20,7 @@ def test_the_same_key_again_gives_the_same_answer_and_one_run(site: SiteFolder) 
         assert proxy.submit("1.1-a", *command) == first
         proxy.finished("1.1-a")
         assert proxy.submit("1.1-a", *command) == first, "after its end too"
-        assert proxy.seen("1.1-a", wait_s=0)["state"] == "ended"
+        wait_for(lambda: proxy.seen("1.1-a", wait_s=0)["state"] == "ended", "the keeper to know of the end")
         assert (site.job("1.1-a") / "ran").read_text() == "ran\n"
         assert [report["kind"] for report in site.reports("1.1-a")] == ["started", "finished"]
 

@@ -24,6 +24,7 @@ def probe(options):
 
 
 def test_the_same_bytes_each_time_and_one_packing() -> None:
+    _pack.cache_clear()
     first = archive()
     assert archive() is first
     _pack.cache_clear()
