@@ -140,7 +140,9 @@ def _apptainer(engine, image, options, argv, env, given, place):
 def _podman(engine, image, options, argv, env, given, place):
     program = _program(engine)
     # The node's network and shared memory, as a process has them: ranks find each other, data loaders have room.
-    words = [program, "run", "--rm", "--name", place.name, "--network=host", "--log-driver=none"]
+    # Quiet: the log is the command's own, not what podman tells of bringing the image in.
+    words = [program, "--log-level=error", "run", "--quiet", "--rm", "--name", place.name]
+    words += ["--network=host", "--log-driver=none"]
     # Without root, podman mounts the node's /dev/mqueue too, and fails where the node has none.
     words += ["--ipc=host"] if os.path.isdir("/dev/mqueue") else ["--volume", "/dev/shm:/dev/shm"]
     words += ["--security-opt", "label=disable", "--workdir", place.cwd, "--user", "0:0"]
