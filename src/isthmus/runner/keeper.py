@@ -38,7 +38,7 @@ from isthmus.runner.signals import Signals
 
 IDLE_EXIT_S = 600.0
 IDLE_WORKER_S = 60.0
-MOST_IDLE_WORKERS = 8
+MOST_IDLE_WORKERS = 4
 MOST_STARTS = 3  # of one attempt, in workers that die before they claim it
 PAUSE_S = 2.0  # between looks at whether it is still needed
 FOREIGN_LOOK_S = 0.2  # between looks at attempts that no worker of this keeper runs

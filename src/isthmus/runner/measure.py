@@ -13,6 +13,9 @@ TICKS = float(os.sysconf("SC_CLK_TCK"))
 SHARING_MATTERS = 64 << 20  # below this much memory the exact sum is not worth its cost
 
 
+_oom: list = []  # the file that counts kills for memory; found once in a process
+
+
 class Usage(object):
     """The running account of one command."""
 
@@ -82,7 +85,9 @@ class MemoryGroup(object):
     """The memory cgroup that this process is in, version 1 or 2: whether the kernel killed something in it."""
 
     def __init__(self):
-        self._file = _oom_file()
+        if not _oom:
+            _oom.append(_oom_file())
+        self._file = _oom[0]
         self._before = self._kills()
 
     def killed(self) -> bool:
