@@ -221,10 +221,10 @@ def test_slurm_without_accounting_says_so(slurm_login: SshServer) -> None:
 
 def test_slurm_with_slurmdbd_remembers_jobs_and_accounts(slurm_dbd: SlurmCluster, users: list[User]) -> None:
     with SshServer(users, env=slurm_dbd.login_env()) as login:
-        slurm_dbd.sacctmgr("add", "account", "proj", f"cluster={slurm_dbd.name}")
-        slurm_dbd.sacctmgr("add", "user", login.user.name, "account=proj", f"cluster={slurm_dbd.name}")
+        slurm_dbd.sacctmgr("add", "account", "survey", f"cluster={slurm_dbd.name}")
+        slurm_dbd.sacctmgr("add", "user", login.user.name, "account=survey", f"cluster={slurm_dbd.name}")
         assert login.run("sinfo -h -o %G | sort -u").strip() == "gpu:2"
-        job = submit(login, f"-M {slurm_dbd.name} -A proj --gres=gpu:1", "true").partition(";")[0]
+        job = submit(login, f"-M {slurm_dbd.name} -A survey --gres=gpu:1", "true").partition(";")[0]
         record = f"{job}|proj|COMPLETED|0:0"
         wait_for(
             lambda: record in login.run(f"sacct -X -n -P -j {job} -o JobID,Account,State,ExitCode"),
@@ -477,11 +477,12 @@ def test_a_slurm_job_runs_in_a_container(slurm_login: SshServer, sqfs: Path) -> 
     assert output(slurm_login, job).strip() == "ID=isthmus-testbed"
 
 
-def test_the_same_folder_makes_the_same_archive(rootfs: Path, oci_archive: Path, image_folder: Path) -> None:
+def test_the_same_folder_makes_the_same_archive(rootfs: Path, image_folder: Path) -> None:
     from tests.testbed import images
 
+    once = images.oci_archive(rootfs, image_folder / "once.tar")
     again = images.oci_archive(rootfs, image_folder / "again.tar")
-    assert again.read_bytes() == oci_archive.read_bytes()
+    assert again.read_bytes() == once.read_bytes()
 
 
 # Grid Engine
