@@ -18,6 +18,7 @@ if MYPY:  # for the type checker alone: its import would cost a runner more than
 LOOK_S = 1.0  # between looks at the kill file, the metrics and, where it is limited, the memory
 FIRST_LOOK_S = 0.2
 FIRST_USAGE_S = 2.0
+GRACE_LOOK_S = 0.1  # between looks at whether the processes that have outlived the command are gone
 SIGNAL_S = 20.0  # for the batch system to send a signal to ranks on other nodes
 
 
@@ -89,7 +90,24 @@ class Watch(object):
             if now >= heartbeat:
                 heartbeat = now + heartbeat_s
                 self._tell_usage()
+        self._leave_grace()
         return self._status, self._rusage
+
+    def _leave_grace(self):
+        """The command has ended. What it started may still be using its grace: a shell dies of SIGTERM at once, while
+        the program that it waited for writes its checkpoint."""
+        while self._grace_end is not None and time.monotonic() < self._grace_end:
+            self._reap()
+            if not process.signal_group(self.attempt.pid, 0) and not process.children(os.getpid()):
+                return
+            self.attempt.wait(min(GRACE_LOOK_S, self._grace_end - time.monotonic()))
+
+    def _reap(self):
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
 
     def ended(self) -> bool:
         """Whether the command has ended. Reaps it, and orphans that have become this process's children."""

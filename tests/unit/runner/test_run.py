@@ -183,6 +183,29 @@ def test_the_kill_file_with_a_grace_that_is_used(site: SiteFolder) -> None:
     assert (site.path / "checkpoints/9/state").read_text() == "saved\n"
 
 
+def test_the_grace_is_that_of_the_program_which_a_shell_has_started(site: SiteFolder) -> None:
+    """SIGTERM goes to all of them. The shell dies at once; the program saves its state all the same."""
+    code = (
+        "import os, signal, time\n"
+        "def save(*_):\n"
+        "    time.sleep(0.6)\n"
+        "    open('state', 'w').write('saved')\n"
+        "    os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    folder = site.write_job("1.1-a", script=f"{PYTHON} ../train.py\necho after\n")
+    (folder / "train.py").write_text(code)
+    with site.start("1.1-a") as runner:
+        site.wait_log("1.1-a", "ready")
+        (folder / "kill").write_text('{"grace_s": 20}')
+        runner.wait(30)
+    end = site.reports("1.1-a")[-1]
+    assert (end["signal"], end["reason"]) == (15, "KILLED")
+    assert (folder / "work" / "state").read_text() == "saved" and end["wall_s"] < 10
+
+
 def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(site: SiteFolder) -> None:
     folder = site.write_job("1.1-a", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
     with site.start("1.1-a") as runner:
