@@ -225,7 +225,7 @@ def test_slurm_with_slurmdbd_remembers_jobs_and_accounts(slurm_dbd: SlurmCluster
         slurm_dbd.sacctmgr("add", "user", login.user.name, "account=survey", f"cluster={slurm_dbd.name}")
         assert login.run("sinfo -h -o %G | sort -u").strip() == "gpu:2"
         job = submit(login, f"-M {slurm_dbd.name} -A survey --gres=gpu:1", "true").partition(";")[0]
-        record = f"{job}|proj|COMPLETED|0:0"
+        record = f"{job}|survey|COMPLETED|0:0"
         wait_for(
             lambda: record in login.run(f"sacct -X -n -P -j {job} -o JobID,Account,State,ExitCode"),
             f"sacct to say {record}",
