@@ -37,10 +37,10 @@ def main() -> None:
             os.dup2(log, 2)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
-            def announce(opened: app.App) -> None:
+            def announce(opened: app.App, to: int = writer) -> None:
                 said = {"pid": os.getpid(), "url": opened.settings.url, "token": opened.token}
-                os.write(writer, json.dumps(said).encode())
-                os.close(writer)
+                os.write(to, json.dumps(said).encode())
+                os.close(to)
 
             code = 1
             try:
