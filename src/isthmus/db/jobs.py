@@ -120,8 +120,16 @@ def page(
         wanted.append(jobs.c.id < before)
     for key, value in labels:
         wanted.append(_label(conn, key) == value)
-    statement = _named().where(and_(literal(True), *wanted)).order_by(jobs.c.id.desc()).limit(limit)
-    return conn.execute(statement).all()
+    # The page's ids first: what is told of each job is looked up for these alone, however the rows were found.
+    ids = (
+        select(jobs.c.id)
+        .join(users, users.c.id == jobs.c.user_id)
+        .outerjoin(sites, sites.c.id == jobs.c.site_id)
+        .where(and_(literal(True), *wanted))
+        .order_by(jobs.c.id.desc())
+        .limit(limit)
+    )
+    return conn.execute(_named().where(jobs.c.id.in_(ids)).order_by(jobs.c.id.desc())).all()
 
 
 def open_jobs(conn: Connection) -> Iterable[JobRow]:
