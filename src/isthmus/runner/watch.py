@@ -19,6 +19,7 @@ LOOK_S = 1.0  # between looks at the kill file, the metrics and, where it is lim
 FIRST_LOOK_S = 0.2
 FIRST_USAGE_S = 2.0
 GRACE_LOOK_S = 0.1  # between looks at whether the processes that have outlived the command are gone
+SAME_SIGNAL_S = 0.2  # within which one signal to all processes reaches each of them
 SIGNAL_S = 20.0  # for the batch system to send a signal to ranks on other nodes
 
 
@@ -90,8 +91,18 @@ class Watch(object):
             if now >= heartbeat:
                 heartbeat = now + heartbeat_s
                 self._tell_usage()
+        if not self.why:
+            self._ended_by_the_same()
         self._leave_grace()
         return self._status, self._rusage
+
+    def _ended_by_the_same(self):
+        """Batch systems end a job by a signal to all its processes. The command may be gone before this one has heard
+        of it: then it was ended by order all the same, and not by itself."""
+        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in ENDING:
+            self.attempt.wait(SAME_SIGNAL_S)
+        if self.stop_asked():
+            self.why = self._who_asked(time.monotonic())
 
     def _leave_grace(self):
         """The command has ended. What it started may still be using its grace: a shell dies of SIGTERM at once, while

@@ -469,3 +469,19 @@ def test_a_preemption_is_told_from_a_kill(site: SiteFolder, tmp_path: Path, said
         runner.wait(30)
     assert site.reports("1.1-a")[-1]["reason"] == reason
     assert site.reports("1.1-a")[0]["native_id"] == "7"
+
+
+def test_a_signal_to_all_processes_is_an_order_even_if_the_command_ends_first(site: SiteFolder) -> None:
+    """As scancel does it. The runner is stopped meanwhile, so that it hears of both at once."""
+    site.write_job("1.1-a", "sh", "-c", "echo ready; exec sleep 60")
+    with site.start("1.1-a") as runner:
+        site.wait_log("1.1-a", "ready")
+        [command] = site.strays("1.1-a")
+        runner.send_signal(signal.SIGSTOP)
+        os.kill(command, signal.SIGTERM)
+        wait_for(lambda: not alive(command), "the command's end")
+        runner.send_signal(signal.SIGTERM)
+        runner.send_signal(signal.SIGCONT)
+        runner.wait(30)
+    end = site.reports("1.1-a")[-1]
+    assert (end["signal"], end["reason"]) == (15, "KILLED")
