@@ -10,6 +10,7 @@ USAGE = """usage: python3 isthmus.pyz PROGRAM …
   keeper    start and watch this machine's jobs    --workdir W
   run       run one attempt                        FOLDER
   rank      start one rank of an attempt           FOLDER
+  shield    pass signals into a podman container   NAME PODMAN run …
 """
 
 
@@ -24,6 +25,10 @@ def main(arguments: list) -> int:
         from isthmus.runner import rank
 
         return rank.main(rest)
+    if name == "shield" and rest:
+        from isthmus.runner import shield
+
+        return shield.main(rest)
     if name == "keeper":
         from isthmus.runner import keeper
 

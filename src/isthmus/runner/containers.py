@@ -11,7 +11,7 @@ import os
 import re
 from collections import namedtuple
 
-from isthmus.runner.program import which
+from isthmus.runner.program import start, which
 
 Wrapped = namedtuple("Wrapped", "argv env cleanup")
 Wrapped.__doc__ = """A command ready to be started, in its container if it has one: its words, its environment, and the
@@ -141,8 +141,8 @@ def _podman(engine, image, options, argv, env, given, place):
     program = _program(engine)
     # The node's network and shared memory, as a process has them: ranks find each other, data loaders have room.
     # Quiet: the log is the command's own, not what podman tells of bringing the image in.
-    words = [program, "--log-level=error", "run", "--quiet", "--rm", "--name", place.name]
-    words += ["--network=host", "--log-driver=passthrough"]
+    words = start("shield", place.name, program, "--log-level=error", "run", "--quiet", "--rm", "--name", place.name)
+    words += ["--network=host", "--log-driver=none"]
     # Without root, podman mounts the node's /dev/mqueue too, and fails where the node has none.
     words += ["--ipc=host"] if os.path.isdir("/dev/mqueue") else ["--volume", "/dev/shm:/dev/shm"]
     words += ["--security-opt", "label=disable", "--workdir", place.cwd, "--user", "0:0"]
@@ -164,7 +164,7 @@ def _docker(engine, image, options, argv, env, given, place):
     if os.path.exists(image):
         raise ContainerError("docker can't run the file %s: load it first, and name the image." % image)
     words = [program, "run", "--rm", "--init", "--name", place.name, "--network=host", "--ipc=host"]
-    words += ["--log-driver=passthrough", "--workdir", place.cwd, "--user", "%d:%d" % (os.getuid(), os.getgid())]
+    words += ["--log-driver=none", "--workdir", place.cwd, "--user", "%d:%d" % (os.getuid(), os.getgid())]
     if "HOME" not in given:
         words += ["--env", "HOME=" + place.cwd]  # the user has no home inside
     if place.gpu:

@@ -47,6 +47,12 @@ def alive(pid: int, ticks: int) -> bool:
     return len(fields) > 19 and int(fields[19]) == ticks and fields[0] not in (b"Z", b"X")
 
 
+def session(pid: int) -> int:
+    """The session of a process; 0 if there is none."""
+    fields = stat(pid)
+    return int(fields[3]) if len(fields) > 3 else 0
+
+
 def children(pid: int) -> list:
     """The children of a process, from all its threads."""
     found: list = []

@@ -109,7 +109,9 @@ class Watch(object):
         the program that it waited for writes its checkpoint."""
         while self._grace_end is not None and time.monotonic() < self._grace_end:
             self._reap()
-            if not process.signal_group(self.attempt.pid, 0) and not process.children(os.getpid()):
+            # Not those that made themselves daemons: nobody told them, and podman leaves one that never ends.
+            own = [pid for pid in process.children(os.getpid()) if process.session(pid) == self.attempt.pid]
+            if not own and not process.signal_group(self.attempt.pid, 0):
                 return
             self.attempt.wait(min(GRACE_LOOK_S, self._grace_end - time.monotonic()))
 
