@@ -538,8 +538,13 @@ def test_a_squeue_that_fails_ends_no_job(
         assert (view.state, view.attempts) == (JobState.RUNNING, 1)
     finally:
         slurm.mend()
+
+    def well(view: SiteView) -> bool:
+        # One that hangs would hang for a minute more.
         _kill_those_with(b"sleep\x00100000\x00", f"SLURM_CONF={slurm.conf}".encode())
-    site_says(client, name, lambda view: view.health is Health.UP and not view.health_message)
+        return view.health is Health.UP and not view.health_message
+
+    site_says(client, name, well)
     go.touch()
     (done,) = ended(client, stays)
     assert (done.state, done.attempts) == (JobState.COMPLETED, 1)
@@ -550,6 +555,17 @@ def _kill_those_with(command: bytes, environment: bytes) -> None:
         with contextlib.suppress(OSError):
             if (entry / "cmdline").read_bytes() == command and environment in (entry / "environ").read_bytes():
                 os.kill(int(entry.name), signal.SIGKILL)
+
+
+def test_other_jobs_of_the_user_fill_a_limit_and_leave_it(client: Client, slurm_login: SshServer) -> None:
+    """Nothing of ours is there meanwhile that would be asked about."""
+    other = slurm_login.run("sbatch --parsable --output=/dev/null --wrap 'sleep 600'").strip()
+    client.sites.add(slurm_site("limited", slurm_login, limits=Limits(jobs=1)))
+    job = client.jobs.submit(script("true", "limited")).id
+    until(client, job, lambda view: view.reason is Reason.LIMIT, "waiting for the limit")
+    slurm_login.run(f"scancel {other}")
+    (done,) = ended(client, job)
+    assert done.state is JobState.COMPLETED
 
 
 @pytest.fixture(scope="module")
