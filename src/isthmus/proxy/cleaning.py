@@ -9,6 +9,7 @@ from isthmus.proxy.errors import ProxyError
 from isthmus.proxy.workdir import from_os
 from isthmus.runner import claim
 from isthmus.runner import folder as files
+from isthmus.runner.standing import has_finished
 
 
 def clean(workdir, keys: list, checkpoints: list) -> dict:
@@ -20,7 +21,7 @@ def clean(workdir, keys: list, checkpoints: list) -> dict:
     running = []
     for key in keys:
         folder = workdir.job(key)
-        if claim.runner_state(folder) == "alive" and not _finished(folder):
+        if claim.runner_state(folder) == "alive" and not has_finished(folder):
             running.append(key)
         else:
             remove_tree(folder.path, tmp)
@@ -75,9 +76,3 @@ def _remove_as_container_root(path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-
-
-def _finished(folder):
-    from isthmus.runner.keeper import has_finished
-
-    return has_finished(folder)

@@ -21,11 +21,9 @@ Requests and answers are JSON lines (`isthmus.proxy.batch.process` speaks them):
 import errno
 import fcntl
 import gc
-import json
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -33,35 +31,16 @@ import traceback
 from isthmus.runner import claim, command, gpu, process, program, worker
 from isthmus.runner import folder as files
 from isthmus.runner.attempt import node_facts
+from isthmus.runner.clients import Clients
 from isthmus.runner.keeperfiles import LOCK, environment, socket_path
+from isthmus.runner.pool import Pool
 from isthmus.runner.signals import Signals
+from isthmus.runner.standing import has_gpus, standing, wants
 
 IDLE_EXIT_S = 600.0
-IDLE_WORKER_S = 60.0
-MOST_IDLE_WORKERS = 4
 MOST_STARTS = 3  # of one attempt, in workers that die before they claim it
 PAUSE_S = 2.0  # between looks at whether it is still needed
 FOREIGN_LOOK_S = 0.2  # between looks at attempts that no worker of this keeper runs
-
-
-class Worker(object):
-    """A forked worker and what it runs."""
-
-    def __init__(self, pid, link):
-        self.pid = pid
-        self.link = link
-        self.key = ""
-        self.since = time.monotonic()
-        self.reaped = False
-
-
-class Client(object):
-    """A connected proxy."""
-
-    def __init__(self, connection):
-        self.connection = connection
-        self.unread = b""
-        self.watching = False
 
 
 class Live(object):
@@ -79,18 +58,16 @@ class Live(object):
 
 
 class Keeper(object):
-    """The loop and all that it knows."""
+    """The loop, and the attempts that wait or run."""
 
-    def __init__(self, workdir: str, lock: int, listener) -> None:
+    def __init__(self, workdir: str, lock: int) -> None:
         self.workdir = workdir
         self.lock = lock
-        self.listener = listener
         self.base = environment(os.environ)
         self.signals = Signals()
         self.selector = selectors.DefaultSelector()
-        self.clients: dict = {}
-        self.workers: dict = {}
-        self.idle: list = []
+        self.clients = Clients(self.selector, socket_path(workdir), self._answer)
+        self.pool = Pool(self.selector, self._be_worker, self._told)
         self.live: dict = {}
         self.waiting: list = []
         self.news: set = set()
@@ -103,17 +80,17 @@ class Keeper(object):
 
     def serve(self) -> None:
         """Work until there has been nothing to do for a while, or another version has taken over."""
-        self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         self.selector.register(self.signals, selectors.EVENT_READ, self._signalled)
         self._learn()
-        self._fork()
         while not self._over():
+            self.pool.trim(keep_ready=not self.retired)
             for event, _ in self.selector.select(self._pause()):
                 event.data(event.fileobj)
             self._look_at_foreign()
             self._start_waiting()
-            self._tell_news()
-            self._trim()
+            if self.news:
+                self.clients.tell({"news": sorted(self.news)})
+                self.news.clear()
         self._stop_listening()
 
     def _pause(self):
@@ -122,73 +99,31 @@ class Keeper(object):
         return PAUSE_S
 
     def _over(self):
-        if self.live or (self.clients and not self.retired):
-            self.busy = time.monotonic()
         if self.retired:
             return not self.live
+        if self.live or self.clients:
+            self.busy = time.monotonic()
         if signal.SIGTERM in self.signals.take() or time.monotonic() - self.busy > IDLE_EXIT_S:
             return True
+        if os.path.exists(os.path.join(self.workdir, LOCK)):
+            self.clients.look()
+            return False
         # A work folder that was removed takes its keeper with it; what still runs in it is watched to its end.
-        return not self.live and not os.path.exists(os.path.join(self.workdir, LOCK))
+        return not self.live
 
     def _signalled(self, _):
+        """Children have ended: workers, set-up lines, and orphans that workers have left to this process."""
         self.signals.drain()
-        self._reap()
-
-    def _tell_news(self):
-        if not self.news:
-            return
-        line = files.dump({"news": sorted(self.news)}) + b"\n"
-        self.news.clear()
-        for client in list(self.clients.values()):
-            if client.watching:
-                self._send(client, line)
-
-    # ---- clients
-
-    def _accept(self, listener):
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        connection.setblocking(False)
-        self.clients[connection.fileno()] = Client(connection)
-        self.selector.register(connection, selectors.EVENT_READ, self._read)
-
-    def _read(self, connection):
-        client = self.clients[connection.fileno()]
-        try:
-            data = connection.recv(1 << 18)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._drop(client)
-            return
-        lines = (client.unread + data).split(b"\n")
-        client.unread = lines.pop()
-        for line in lines:
+        while True:
             try:
-                answer = self._answer(client, json.loads(line.decode("utf-8")))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                traceback.print_exc()
-                sys.stderr.flush()
-                answer = {"error": "The keeper does not understand this: %s: %s" % (type(error).__name__, error)}
-            self._send(client, files.dump(answer) + b"\n")
-
-    def _send(self, client, line):
-        try:
-            client.connection.settimeout(0.5)
-            client.connection.sendall(line)
-            client.connection.setblocking(False)
-        except OSError:
-            self._drop(client)  # it asks again, and looks at the folders themselves
-
-    def _drop(self, client):
-        if self.clients.pop(client.connection.fileno(), None) is not None:
-            self.selector.unregister(client.connection)
-            client.connection.close()
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.pool.reaped(pid)
+            for key in [key for key, live in self.live.items() if live.pid == pid]:
+                self._ended(key)
 
     def _answer(self, client, request):
         what = request["do"]
@@ -255,7 +190,8 @@ class Keeper(object):
             if self._folder(key).has(files.BATCH):
                 self._start_script(key, live)
             else:
-                self._start_worker(key, live)
+                live.starts += 1
+                self.pool.start(worker.start_message(key, self._visible(live)), key)
         self.waiting = still
 
     def _free_gpus(self):
@@ -264,19 +200,6 @@ class Keeper(object):
 
     def _visible(self, live):
         return ",".join(live.gpus) if self.gpus else None
-
-    def _start_worker(self, key, live):
-        while True:
-            if not self.idle:
-                self._fork()
-            chosen = self.idle.pop()
-            try:
-                chosen.link.send(worker.start_message(key, self._visible(live)))
-            except OSError:
-                continue  # it died while it was idle: the next
-            chosen.key = key
-            live.starts += 1
-            return
 
     def _start_script(self, key, live):
         """Start an attempt that has set-up lines of its own: its batch.sh, which ends in the runner."""
@@ -307,7 +230,7 @@ class Keeper(object):
         found = standing(folder)
         if found == "none" and self._accepted_here(folder):
             # Accepted by an earlier keeper that was killed before it could start it.
-            return "gone" if self._accept_attempt(key, *_wanted(folder)) else "waiting"
+            return "gone" if self._accept_attempt(key, *wants(folder)) else "waiting"
         return found if found in ("running", "ended") else "gone"
 
     def _accepted_here(self, folder):
@@ -321,13 +244,8 @@ class Keeper(object):
         live = self.live.get(key)
         if live is None:
             return
-        for one in self.workers.values():
-            if one.key == key:
-                try:
-                    one.link.send(worker.KILL)
-                except OSError:
-                    pass  # it is dying by itself
-                return
+        if self.pool.kill(key):
+            return
         if live.pid:
             os.kill(live.pid, signal.SIGTERM)
         # One that waits is started by the loop: its runner finds the kill file and says how it ended.
@@ -349,14 +267,14 @@ class Keeper(object):
     def _adopt(self, key):
         """Watch an attempt that runs, but in no worker of this keeper."""
         folder = self._folder(key)
-        live = self.live[key] = Live(0, _wanted(folder)[1])
+        live = self.live[key] = Live(0, wants(folder)[1])
         live.running = live.foreign = True
-        live.gpus = _gpus_of(folder)
+        live.gpus = has_gpus(folder)
         live.size = folder.size(files.REPORTS)
 
     def _clear_up(self, keys):
         """End what killed runners left running."""
-        known = set(self.workers) | {live.pid for live in self.live.values()}
+        known = self.pool.pids() | {live.pid for live in self.live.values()}
         for pid in process.children(os.getpid()):
             if pid not in known:
                 process.signal_group(pid, signal.SIGKILL)
@@ -364,111 +282,29 @@ class Keeper(object):
 
     # ---- workers
 
-    def _fork(self):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                self._become_worker(ours, theirs)
-                code = 0
-            except BaseException:  # noqa: BLE001  (whatever it is, this process must not go on as a keeper)
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        theirs.close()
-        ours.setblocking(False)
-        made = Worker(pid, ours)
-        self.workers[pid] = made
-        self.idle.append(made)
-        self.selector.register(ours, selectors.EVENT_READ, lambda link: self._heard(made))
-
-    def _become_worker(self, ours, theirs):
-        # Each socket held here would keep its other end from seeing the keeper's death; the lock likewise.
-        os.setpgid(0, 0)
-        ours.close()
+    def _be_worker(self, link):
+        """In a forked process: run attempts. What is the keeper's alone is given up first."""
         self.selector.close()
-        self.listener.close()
+        self.clients.close_here()
         os.close(self.lock)
-        for client in self.clients.values():
-            client.connection.close()
-        for other in self.workers.values():
-            other.link.close()
-        worker.serve(theirs, self.workdir, self.base)
+        worker.serve(link, self.workdir, self.base)
 
-    def _heard(self, one):
-        while True:
-            try:
-                message = one.link.recv(worker.MESSAGE_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                message = b""
-            if not message:
-                self._lost(one)
-                return
-            key = message[1:].decode("utf-8")
-            if message[:1] == worker.NEWS:
-                self.news.add(key)
-                continue
-            one.key = ""
-            one.since = time.monotonic()
-            self.idle.append(one)
-            if message[:1] == worker.DONE:
-                self.live.pop(key, None)  # its final report was news already
+    def _told(self, kind, key):
+        """A worker told something of an attempt, or died with it."""
+        if kind == worker.NEWS:
+            self.news.add(key)
+        elif kind == worker.DONE:
+            self.live.pop(key, None)  # its final report was news already
+        elif kind == worker.REFUSED:
+            self._ended(key)
+        elif key in self.live:
+            live = self.live[key]
+            if live.starts < MOST_STARTS and standing(self._folder(key)) == "none":
+                # Its worker died before it had begun: another may.
+                live.running = False
+                self.waiting.insert(0, key)
             else:
                 self._ended(key)
-
-    def _lost(self, one):
-        """A worker's socket was closed: it has died, or it is about to."""
-        if self.workers.pop(one.pid, None) is None:
-            return
-        self.selector.unregister(one.link)
-        one.link.close()
-        if one in self.idle:
-            self.idle.remove(one)
-        if not one.reaped:
-            os.kill(one.pid, signal.SIGKILL)
-            os.waitpid(one.pid, 0)
-        live = self.live.get(one.key)
-        if live is None:
-            return
-        if live.starts < MOST_STARTS and standing(self._folder(one.key)) == "none":
-            # It died before it had begun: another may.
-            live.running = False
-            self.waiting.insert(0, one.key)
-        else:
-            self._ended(one.key)
-
-    def _reap(self):
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid in self.workers:
-                one = self.workers[pid]
-                one.reaped = True
-                self._heard(one)  # what it said last
-                self._lost(one)
-            for key in [key for key, live in self.live.items() if live.pid == pid]:
-                self._ended(key)
-
-    def _trim(self):
-        """Keep one worker ready, and few idle ones for long."""
-        if not self.idle and not self.waiting and not self.retired:
-            self._fork()
-        now = time.monotonic()
-        while len(self.idle) > 1 and (
-            len(self.idle) > MOST_IDLE_WORKERS or now - self.idle[0].since > IDLE_WORKER_S or self.retired
-        ):
-            one = self.idle.pop(0)
-            self.selector.unregister(one.link)
-            del self.workers[one.pid]
-            one.link.close()  # it ends, and is reaped
 
     # ---- what an earlier keeper left
 
@@ -485,7 +321,7 @@ class Keeper(object):
             if found == "running":
                 self._adopt(key)
             elif found == "none" and self._accepted_here(folder):
-                self._accept_attempt(key, *_wanted(folder))
+                self._accept_attempt(key, *wants(folder))
             elif found == "gone":
                 lost.append(key)
         if lost:
@@ -515,27 +351,10 @@ class Keeper(object):
     def _stop_listening(self):
         if self.retired:
             return
-        self.selector.unregister(self.listener)
-        self.listener.close()
-        path = socket_path(self.workdir)
-        if os.path.lexists(path):
-            os.unlink(path)
+        self.clients.stop_listening()
         # Last: whoever holds the lock owns the socket's name.
         os.close(self.lock)
         self.lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def standing(folder: files.Folder) -> str:
-    """``none`` (no runner has claimed it), ``fenced``, ``running``, ``ended`` (with its final report) or ``gone``.
-
-    The final report comes first: the worker that wrote it lives on for other attempts.
-    """
-    runner = claim.runner_state(folder)
-    if runner in ("none", "fenced"):
-        return runner
-    if has_finished(folder):
-        return "ended"
-    return "running" if runner in ("alive", "elsewhere") else "gone"
 
 
 def count_gpus() -> int:
@@ -550,32 +369,6 @@ def count_gpus() -> int:
         told = pipe.read()
     os.waitpid(pid, 0)
     return int(told or 0)
-
-
-def _wanted(folder):
-    """The GPUs and the processors that an attempt asks for."""
-    spec = folder.read_json(files.SPEC)
-    return int(spec.get("gpus") or 0), int(spec.get("cpus") or 1)
-
-
-def has_finished(folder: files.Folder) -> bool:
-    """Whether an attempt's final report is there, whole."""
-    try:
-        with open(folder.at(files.REPORTS), "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - (1 << 20)))
-            lines = stream.read().split(b"\n")
-    except OSError:
-        return False
-    return len(lines) > 1 and lines[-1] == b"" and lines[-2].startswith(b'{"kind":"finished"')
-
-
-def _gpus_of(folder):
-    """The GPUs that a running attempt was given, from its first report."""
-    try:
-        first = json.loads(folder.read(files.REPORTS).split(b"\n", 1)[0].decode("utf-8"))
-    except ValueError:
-        return []
-    return [str(name) for name in first.get("gpus") or []]
 
 
 def main(arguments: list) -> int:
@@ -609,21 +402,12 @@ def _keep(workdir, ready):
             raise
         os.write(ready, b".")
         return 0
-    path = socket_path(workdir)
-    if os.path.lexists(path):
-        os.unlink(path)  # of a keeper that was killed: the lock is ours
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    usual = os.umask(0o077)
-    listener.bind(path)
-    os.umask(usual)
-    listener.listen(64)
-    listener.setblocking(False)
     process.adopt_orphans()
     node_facts()
     gc.collect()
     gc.disable()  # it makes no cycles, and a collection would unshare the pages of its workers
     getattr(gc, "freeze", gc.collect)()  # since Python 3.7
-    keeper = Keeper(workdir, lock, listener)
+    keeper = Keeper(workdir, lock)
     os.write(ready, b".")
     os.close(ready)
     keeper.serve()

@@ -324,3 +324,16 @@ def test_the_same_key_in_another_work_folder_is_another_attempt(site: SiteFolder
             assert proxy.finished("1.1-a")["reason"] == ""
     finally:
         other.close()
+
+
+def test_a_socket_that_somebody_has_removed_is_made_anew(site: SiteFolder) -> None:
+    """As cleaners of /tmp do, where the socket lies if the work folder's path is too long."""
+    start(site)
+    keeper = site.keeper()
+    os.unlink(socket_path(str(site.path)))
+    stop(site)
+    with site.proxy() as proxy:
+        assert proxy.finished("1.1-a")["reason"] == ""
+        assert proxy.submit("2.1-a", "true") == {"ok": {"native_id": "2.1-a"}}
+        proxy.finished("2.1-a")
+    assert site.keeper() == keeper
