@@ -393,7 +393,10 @@ class Worker:
             self._moved(live, verdict.state)
 
     async def _fence_lost(self, news: Mapping[str, Seen], now: float, monotonic: float) -> set[str]:
-        """Before an attempt is called lost, the site is told that it must never start. Those that can't be wait."""
+        """Before an attempt is called lost, or ended without a runner, the site is told that it must never start.
+
+        An administrator may put it back into the queue. Those that the site can't be told of now wait.
+        """
         suspects = []
         for key, seen in news.items():
             live = self.live[key]
@@ -406,7 +409,8 @@ class Worker:
             )
             doubted_s = None if live.doubted_since is None else monotonic - live.doubted_since
             verdict = judge(standing, _said(seen), seen.offset, seen.reports, now, doubted_s)
-            if verdict.state is AttemptState.LOST:
+            ended = verdict.state is not None and verdict.state.ended
+            if verdict.state is AttemptState.LOST or (ended and not seen.claimed):
                 suspects.append(live)
         unfenced: set[str] = set()
         for live in suspects:

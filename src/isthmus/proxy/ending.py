@@ -22,8 +22,8 @@ def kill(workdir, system, keys: dict, fence: bool) -> dict:
                 os.makedirs(folder.path, mode=0o700, exist_ok=True)
             if os.path.isdir(folder.path):
                 _ask(folder, said.get("grace_s"))
-                if fence:
-                    claim.fence(folder)
+                if fence and claim.fence(folder):
+                    folder.remove(files.SECRETS)  # nobody will read them any more
             wanted[key] = said.get("native_id") or folder.read(files.NATIVE_ID).decode("ascii", "replace").strip()
             results[key] = {}
         except ProxyError as error:

@@ -33,6 +33,8 @@ def submit(workdir, system, jobs):
     for key, answer in system.start(items).items():
         if isinstance(answer, ProxyError):
             results[key] = {"error": answer.as_json()}
+            if answer.code == "batch-refused":
+                items[key].folder.remove(files.SECRETS)  # another submission brings them again
         else:
             results[key] = {"ok": {"native_id": answer}}
     return results
