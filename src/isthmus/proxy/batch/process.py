@@ -27,8 +27,6 @@ _STATES = {"waiting": "pending", "running": "running", "ended": "ended", "gone":
 class Process(object):
     """The batch system of a machine that has none."""
 
-    durable = False  # what was accepted and not run when the machine stops is gone, and known to be
-
     def __init__(self, workdir, options: dict) -> None:
         self.workdir = workdir
         self.poll_s = float(options.get("poll") or POLL_S)
