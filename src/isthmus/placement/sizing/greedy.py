@@ -105,7 +105,9 @@ def finish(view: View, layout: Layout) -> None:
         cheaper = [
             (other.price_per_h, number)
             for number, other in enumerate(problem.vms)
-            if other.gpu_type == kind and other.gpus in (used, used + 1) and other.price_per_h < problem.vms[vm].price_per_h
+            if other.gpu_type == kind
+            and other.gpus in (used, used + 1)
+            and other.price_per_h < problem.vms[vm].price_per_h
         ]
         if cheaper:
             layout.vm_of[node] = min(cheaper)[1]

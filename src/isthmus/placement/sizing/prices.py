@@ -13,8 +13,8 @@ import numpy as np
 
 from isthmus.placement.sizing.options import Array, Table
 
-
-SLACK = 0.02  # a job whose window leaves no more than this unused is taken to need all of it
+CLEARED = 0.01  # demand that is above the room by no more than this fits
+SLACK = 0.0005  # a job whose window leaves no more than this unused is taken to need all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +41,40 @@ class Response:
     usage: Array  # of node-seconds, by slot
 
 
-def respond(work: Work, prices: Array, edges: Array, worths: Array, *, early: bool = False) -> Response:
+def respond(work: Work, prices: Array, edges: Array, worths: Array) -> Response:
     """Plan each job by itself at these prices per node-second. ``edges``: of the slots, one more than there are.
 
-    ``worths`` [job, candidate] are the values of its work that are tried. ``early``: the tardiness of a job that ends
-    in a slot counts from the slot's beginning, which makes the cost a bound.
+    ``worths`` [job, candidate] are the values of its work that are tried. The costs are never more than the least
+    cost at these prices: for each slot in which a job may end, the best worth tried of the best moment in it.
     """
     begins, ends = edges[:-1], edges[1:]
-    lengths = np.clip(ends[None, :] - np.maximum(begins[None, :], work.ready[:, None]), 0.0, None)  # [job, slot]
+    starts = np.maximum(begins[None, :], work.ready[:, None])
+    lengths = np.clip(ends[None, :] - starts, 0.0, None)  # [job, slot]
     gain = np.zeros((len(work), worths.shape[1], len(prices)))
     for option in range(work.table.speed.shape[1]):
         cost = work.table.price[:, option, None] + work.table.share[:, option, None] * prices[None, :]
         worth = worths * work.table.speed[:, option, None]
         np.maximum(gain, worth[:, :, None] - cost[:, None, :], out=gain)
-    gain *= lengths[:, None, :]
-    saved = np.cumsum(gain, axis=2, out=gain)
-    late = np.clip((begins if early else ends)[None, :] - work.due[:, None], 0.0, None) * work.weight[:, None]
-    by_end = (worths * work.left[:, None])[:, :, None] - saved  # a lower bound on the work's cost, for each worth
-    cost_of = by_end.max(axis=1) + late
-    cost_of[ends[None, :] <= work.ready[:, None]] = np.inf
+    # Within the slot in which it ends, a job goes on to the slot's end if that gains more than tardiness costs, else
+    # to its deadline.
+    to_due = np.clip(work.due[:, None] - starts, 0.0, lengths)
+    on = gain > work.weight[:, None, None]
+    last = np.where(on, lengths[:, None, :], to_due[:, None, :])
+    late = np.clip(starts - work.due[:, None], 0.0, None)[:, None, :] + (last - to_due[:, None, :])
+    by_end = gain * last
+    np.multiply(gain, lengths[:, None, :], out=gain)
+    saved = np.cumsum(gain, axis=2)
+    saved -= gain
+    np.subtract(work.weight[:, None, None] * late, by_end, out=by_end)
+    by_end -= saved
+    by_end += (worths * work.left[:, None])[:, :, None]
+    best = np.argmax(by_end, axis=1)
+    cost_of = np.take_along_axis(by_end, best[:, None, :], axis=1)[:, 0, :]
+    cost_of[lengths <= 0] = np.inf
     end = np.argmin(cost_of, axis=1)
     rows = np.arange(len(work))
-    within = np.where(np.arange(len(prices))[None, :] <= end[:, None], lengths, 0.0)
+    within = np.where(np.arange(len(prices))[None, :] < end[:, None], lengths, 0.0)
+    within[rows, end] = last[rows, best[rows, end], end]
     low, high = worths[:, 0].copy(), worths[:, -1].copy()
     for _ in range(14):
         middle = np.sqrt(low * high)
@@ -89,7 +101,8 @@ def _use(work: Work, prices: Array, lengths: Array, worth: Array) -> tuple[Array
         best = np.where(better, value, best)
         speed = np.where(better, work.table.speed[:, option, None], speed)
         share = np.where(better, work.table.share[:, option, None], share)
-    return (speed * lengths).sum(axis=1), share * lengths
+    done: Array = (speed * lengths).sum(axis=1)
+    return done, share * lengths
 
 
 def candidates(work: Work, top_price: float, count: int) -> Array:
@@ -101,28 +114,28 @@ def candidates(work: Work, top_price: float, count: int) -> Array:
     most = np.max(np.where(some, dearest, 0.0), axis=1) * 3.0
     least = np.maximum(least, most * 1e-6)
     steps = np.linspace(0.0, 1.0, count)
-    return least[:, None] * (most / least)[:, None] ** steps[None, :]
+    tried: Array = least[:, None] * (most / least)[:, None] ** steps[None, :]
+    return tried
 
 
 def clear(
-    work: Work, nodes: int, edges: Array, start: Array, *, steps: int, worths: int = 24, rate: float = 0.5
+    work: Work, nodes: int, edges: Array, start: Array, *, steps: int, worths: int, rate: float = 0.5
 ) -> tuple[Array, Response]:
     """Prices at which demand fits about into the nodes, and what the jobs do then. ``start``: prices to begin from."""
     lengths = np.diff(edges)
     prices = start.copy()
     room = nodes * lengths
-    scale = float(np.max(work.weight)) * 4.0 if len(work) else 1.0
-    floor = scale * 1e-3
-    mean, weight_sum = np.zeros_like(prices), 0.0
-    response = None
+    floor = float(np.max(work.weight, initial=0.0)) * 4e-3
+    total, count = np.zeros_like(prices), 0
     for step in range(steps):
         tried = candidates(work, float(prices.max()), worths)
         response = respond(work, prices, edges, tried)
         excess = response.usage / room - 1.0
+        if step == 0 and not prices.any() and excess.max() <= CLEARED:
+            return prices, response
         eta = rate / (1.0 + 0.15 * step)
         prices = np.maximum(0.0, (prices + floor) * np.exp(eta * np.clip(excess, -1.0, 2.0)) - floor)
         if step >= steps // 2:
-            mean, weight_sum = mean + prices, weight_sum + 1.0
-    prices = mean / max(weight_sum, 1.0)
-    tried = candidates(work, float(prices.max()), worths * 2)
-    return prices, respond(work, prices, edges, tried)
+            total, count = total + prices, count + 1
+    prices = total / max(count, 1)
+    return prices, respond(work, prices, edges, candidates(work, float(prices.max()), worths))

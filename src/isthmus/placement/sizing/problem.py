@@ -36,7 +36,7 @@ class Vm:
 
 @dataclass(frozen=True, slots=True)
 class SizedJob:
-    """A job that can run with different numbers of GPUs. Times in seconds; ``times[gpu type][n - 1]`` is with n GPUs."""
+    """A job that can run on different numbers of GPUs. Times in seconds; ``times[gpu type][n - 1]`` is on n GPUs."""
 
     id: int | str
     release_s: float

@@ -1,11 +1,12 @@
 """Schedules: which node is which VM when, and which job holds how many of its GPUs; and what that costs.
 
-    {"open": [{"node", "vm", "start_s", "end_s"}],
-     "runs": [{"job", "node", "gpus", "start_s", "end_s"}]}
+{"open": [{"node", "vm", "start_s", "end_s"}],
+ "runs": [{"job", "node", "gpus", "start_s", "end_s"}]}
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from isthmus.domain.errors import Invalid
@@ -85,9 +86,9 @@ def judge(problem: Problem, schedule: Schedule, restart_s: float = 0.0) -> Cost:
         homes.setdefault(one.node, []).append(one)
     for node, opens in homes.items():
         opens.sort(key=lambda one: one.start_s)
-        for before, after in zip(opens, opens[1:], strict=False):
-            if after.start_s < before.end_s - EPS_S:
-                raise Invalid(f"Node {node} is two VMs at {after.start_s:.3f} s.", place="open")
+        for one, two in pairwise(opens):
+            if two.start_s < one.end_s - EPS_S:
+                raise Invalid(f"Node {node} is two VMs at {two.start_s:.3f} s.", place="open")
     runs: dict[int | str, list[tuple[Run, str]]] = {}
     uses: dict[tuple[int, float], list[tuple[float, int]]] = {}
     known = {job.id: job for job in problem.jobs}

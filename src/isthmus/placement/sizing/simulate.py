@@ -80,8 +80,8 @@ def simulate(
 ) -> Result:
     """Run all jobs to their end. ``predicted``: the same problem with the times that are believed.
 
-    ``on_progress(ended, jobs)`` is called at each end; ``clock`` times the decisions, in seconds. Raises Invalid where the method breaks a rule, or never gets
-    the jobs done.
+    ``on_progress(ended, jobs)`` is called at each end; ``clock`` times the decisions, in seconds. Raises
+    Invalid where the method breaks a rule, or never gets the jobs done.
     """
     believed = (predicted or problem).jobs
     coming = sorted(range(len(problem.jobs)), key=lambda one: (problem.jobs[one].release_s, one), reverse=True)
