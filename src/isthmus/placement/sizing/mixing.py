@@ -12,7 +12,7 @@ Speeds are learned: what a job was seen to get done with an option replaces what
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ from isthmus.placement.sizing.packing import Item, nodes_needed, pack
 from isthmus.placement.sizing.prices import Work, clear
 from isthmus.placement.sizing.problem import Problem
 from isthmus.placement.sizing.simulate import Active, Decision, View
+
+MANY = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class Tuning:
     dwell: float = 0.05  # of that time: for how long an assignment is taken to last, when a restart is weighed
     stay: float = 1.0  # how much more than its own price a restart counts in packing
     checks: float = 0.5  # a plan that just meets its deadline is looked at again after this part of the time to it
+
+    def sized(self, jobs: int) -> "Tuning":
+        """Coarser for very many jobs, so that a decision takes less than a second."""
+        if jobs <= MANY:
+            return self
+        return replace(self, slots=16, steps=max(4, self.steps * MANY // jobs), warm_steps=2, worths=8)
 
 
 class Mixing:
@@ -100,7 +108,7 @@ class Mixing:
         self, view: View, rows: Sequence[tuple[Option, ...]], held: Sequence[Option | None]
     ) -> tuple[list[Choice], float]:
         """Who gets how much of the nodes now, and when to look again."""
-        tuning, active = self._tuning, view.active
+        tuning, active = self._tuning.sized(len(view.active)), view.active
         grid = table(rows)
         left = np.array([one.left for one in active])
         due = np.array([one.job.deadline_s - view.now for one in active])

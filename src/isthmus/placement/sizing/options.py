@@ -45,9 +45,8 @@ def options(problem: Problem, job: SizedJob, *, any_count: bool = False) -> tupl
     for kind, most in problem.most_gpus.items():
         row = job.times.get(kind, ())
         sizes = {vm.gpus for vm in problem.vms if vm.gpu_type == kind}
-        price = problem.gpu_price_per_s[kind]
         counts = [n for n in range(1, min(most, len(row)) + 1) if any_count or n in sizes]
-        points = [(1.0 / row[n - 1], price * n) for n in counts]
+        points = [(1.0 / row[n - 1], problem.prices_per_s[kind, n]) for n in counts]
         found.extend(
             Option(kind, counts[number], points[number][0], points[number][1], counts[number] / most)
             for number in corners(points)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from isthmus.placement.sizing.problem import Problem, Vm
 from isthmus.placement.sizing.simulate import Place
 
+MANY = 250  # so many are not looked at one by one where staying saves nothing
+
 
 class Item(NamedTuple):
     """A job to be packed. ``restart`` is what starting it anew costs, ``lasts_s`` for how long it will hold this."""
@@ -30,6 +32,7 @@ class _Node:
     kind: str
     vm: int = -1  # what it is now; -1: closed
     used: int = 0
+    then: int = -1  # the VM for what is on it
     items: list[Item] = field(default_factory=list)
 
     def put(self, item: Item) -> None:
@@ -44,8 +47,10 @@ def nodes_needed(problem: Problem, gpus_of: Mapping[str, int]) -> int:
 
 def pack(problem: Problem, items: Sequence[Item]) -> dict[int, Place]:
     """A place for each job; for as many as there is room for, where they are too many."""
-    stay = _Stay(problem, items).pack()
     anew = _Anew(problem, items).pack()
+    if len(items) > MANY and not any(item.restart for item in items):
+        return anew
+    stay = _Stay(problem, items).pack()
     if len(anew) > len(stay) or (len(anew) == len(stay) and _cost(problem, items, anew) < _cost(problem, items, stay)):
         return anew
     return stay
@@ -88,7 +93,7 @@ class _Anew:
         count = {kind: nodes_needed(self._problem, {kind: gpus}) for kind, gpus in gpus_of.items()}
         bins = {kind: self._cover(kind, gpus_of[kind], count[kind]) for kind in by_kind}
         spare = self._problem.nodes - sum(count.values())
-        while spare > 0:
+        while spare > 0 and by_kind:
             gains = []
             for kind in by_kind:
                 more = self._cover(kind, gpus_of[kind], count[kind] + 1)
@@ -182,12 +187,10 @@ class _Stay:
             self._waiting[item.kind] -= item.gpus
             if node is not None:
                 node.put(item)
-        places: dict[int, Place] = {}
-        for node in self._nodes.values():
-            vm = self._vm(node)
-            for item in node.items:
-                places[item.job] = Place(node.number, vm, item.gpus)
-        return places
+                node.then = self._vm(node)
+        return {
+            item.job: Place(node.number, node.then, item.gpus) for node in self._nodes.values() for item in node.items
+        }
 
     def _keep(self) -> list[Item]:
         """Leave where they are those that need not move. The emptiest nodes are given up, if all are too many."""
@@ -207,6 +210,7 @@ class _Stay:
                 for item in items:
                     self._nodes[number].put(item)
                     self._waiting[kind] -= item.gpus
+                self._nodes[number].then = self._vm(self._nodes[number])
             else:
                 movers.extend(items)
         return movers
@@ -244,10 +248,10 @@ class _Stay:
 
     def _added(self, node: _Node, item: Item) -> float:
         """What putting it there adds: to the price while it lasts, and restarts of the others if the VM changes."""
-        now, then = self._vm(node), self._problem.smallest[node.kind, node.used + item.gpus]
-        vms = self._problem.vms
+        vms, now = self._problem.vms, node.then
         if vms[now].gpus >= node.used + item.gpus:
             return 0.0
+        then = self._problem.smallest[node.kind, node.used + item.gpus]
         cost = max(0.0, vms[then].price_per_s - vms[now].price_per_s) * item.lasts_s
         return cost + sum(one.restart for one in node.items if one.place is not None and one.place.vm == now)
 

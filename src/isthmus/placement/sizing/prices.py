@@ -13,6 +13,7 @@ import numpy as np
 
 from isthmus.placement.sizing.options import Array, Table
 
+BISECTIONS = 14
 CLEARED = 0.01  # demand that is above the room by no more than this fits
 SLACK = 0.0005  # a job whose window leaves no more than this unused is taken to need all of it
 
@@ -76,7 +77,7 @@ def respond(work: Work, prices: Array, edges: Array, worths: Array) -> Response:
     within = np.where(np.arange(len(prices))[None, :] < end[:, None], lengths, 0.0)
     within[rows, end] = last[rows, best[rows, end], end]
     low, high = worths[:, 0].copy(), worths[:, -1].copy()
-    for _ in range(14):
+    for _ in range(BISECTIONS):
         middle = np.sqrt(low * high)
         done, _ = _use(work, prices, within, middle)
         enough = done > work.left * (1 + SLACK)

@@ -76,10 +76,14 @@ class Problem:
         return {kind: max(vm.gpus for vm in self.vms if vm.gpu_type == kind) for kind in self.gpu_types}
 
     @cached_property
-    def gpu_price_per_s(self) -> Mapping[str, float]:
-        """The least that a second of one GPU of each type costs."""
+    def prices_per_s(self) -> Mapping[tuple[str, int], float]:
+        """The least that a second of so many GPUs of a type costs: their part of the VM that is cheapest for it."""
         return {
-            kind: min(vm.price_per_s / vm.gpus for vm in self.vms if vm.gpu_type == kind) for kind in self.gpu_types
+            (kind, gpus): min(
+                vm.price_per_s * gpus / vm.gpus for vm in self.vms if vm.gpu_type == kind and vm.gpus >= gpus
+            )
+            for kind, most in self.most_gpus.items()
+            for gpus in range(1, most + 1)
         }
 
 
