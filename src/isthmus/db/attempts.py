@@ -3,60 +3,71 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal, select, update
+from sqlalchemy import Connection, func, literal, select, update
 
 from isthmus.db.schema import attempts, jobs, outputs, sites, users, uses
+from isthmus.db.statements import SOME, change_by_id, in_parts
 
 # A row of `attempts` with the columns of its job that `_with_job` adds.
 AttemptRow = Any
 
 
+_INSERT = attempts.insert().returning(attempts.c.id, sort_by_parameter_order=True)
+_WITH_JOB = (
+    select(
+        attempts,
+        jobs.c.state.label("job_state"),
+        jobs.c.kill_by,
+        jobs.c.spec.label("job_spec"),
+        jobs.c.name.label("job_name"),
+        jobs.c.mem_bytes.label("job_mem_bytes"),
+        jobs.c.zones.label("job_zones"),
+        jobs.c.user_id.label("owner_id"),
+        users.c.name.label("owner"),
+        sites.c.name.label("site_name"),
+    )
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(users, users.c.id == jobs.c.user_id)
+    .join(sites, sites.c.id == attempts.c.site_id)
+)
+_BY_KEYS = _WITH_JOB.where(attempts.c.key.in_(SOME))
+_LOADS = (
+    select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
+    .join(sites, sites.c.id == attempts.c.site_id)
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(users, users.c.id == jobs.c.user_id)
+    .where(attempts.c.live)
+)
+
+
 def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Add live attempts; their ids in order. The database refuses a second live one of a job."""
-    statement = attempts.insert().returning(attempts.c.id, sort_by_parameter_order=True)
-    return [row.id for row in conn.execute(statement, list(rows))]
+    return [row.id for row in conn.execute(_INSERT, list(rows))]
 
 
 def live(conn: Connection) -> Sequence[AttemptRow]:
     """Every live attempt with its job's spec, user and site, for a supervisor that starts."""
-    return conn.execute(_with_job().where(attempts.c.live).order_by(attempts.c.id)).all()
+    return conn.execute(_WITH_JOB.where(attempts.c.live).order_by(attempts.c.id)).all()
 
 
 def by_keys(conn: Connection, keys: Sequence[str]) -> dict[str, AttemptRow]:
     """Attempts by key, with what is needed of their jobs."""
-    found: dict[str, AttemptRow] = {}
-    for start in range(0, len(keys), 500):
-        for row in conn.execute(_with_job().where(attempts.c.key.in_(keys[start : start + 500]))):
-            found[row.key] = row
-    return found
+    return {row.key: row for row in in_parts(conn, _BY_KEYS, keys)}
 
 
 def of_job(conn: Connection, job_id: int) -> Sequence[AttemptRow]:
     """All tries of a job, the first first."""
-    return conn.execute(_with_job().where(attempts.c.job_id == job_id).order_by(attempts.c.number)).all()
+    return conn.execute(_WITH_JOB.where(attempts.c.job_id == job_id).order_by(attempts.c.number)).all()
 
 
 def change(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns of attempts: each row has an ``id`` and what changes."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        names = tuple(sorted(name for name in row if name != "id"))
-        groups.setdefault(names, []).append({"b_id": row["id"], **{name: row[name] for name in names}})
-    for names, values in groups.items():
-        statement = update(attempts).where(attempts.c.id == bindparam("b_id"))
-        conn.execute(statement.values({name: bindparam(name) for name in names}), values)
+    change_by_id(conn, attempts, rows)
 
 
 def load_of_sites(conn: Connection) -> Sequence[Any]:
     """Live attempts as (site name, user name, state, plan): what placement must count."""
-    statement = (
-        select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
-        .join(sites, sites.c.id == attempts.c.site_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(users, users.c.id == jobs.c.user_id)
-        .where(attempts.c.live)
-    )
-    return conn.execute(statement).all()
+    return conn.execute(_LOADS).all()
 
 
 def to_clean(conn: Connection, *, before: float, limit: int) -> Sequence[Any]:
@@ -142,23 +153,3 @@ def owner_of(conn: Connection, attempt_id: int) -> int:
 def mark_collected(conn: Connection, ids: Sequence[int]) -> None:
     if ids:
         conn.execute(update(outputs).where(outputs.c.id.in_(ids)).values(collected=True))
-
-
-def _with_job() -> Any:
-    return (
-        select(
-            attempts,
-            jobs.c.state.label("job_state"),
-            jobs.c.kill_by,
-            jobs.c.spec.label("job_spec"),
-            jobs.c.name.label("job_name"),
-            jobs.c.mem_bytes.label("job_mem_bytes"),
-            jobs.c.zones.label("job_zones"),
-            jobs.c.user_id.label("owner_id"),
-            users.c.name.label("owner"),
-            sites.c.name.label("site_name"),
-        )
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(users, users.c.id == jobs.c.user_id)
-        .join(sites, sites.c.id == attempts.c.site_id)
-    )
