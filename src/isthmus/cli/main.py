@@ -45,6 +45,7 @@ COMMANDS = {
     "dataset": _Command(_WORK, "artefacts", "datasets", is_group=True),
     "image": _Command(_WORK, "artefacts", "images", is_group=True),
     "site": _Command(_PLACES, "sites", "app", is_group=True),
+    "placement": _Command(_PLACES, "placement", "app", is_group=True),
     "secret": _Command(_PLACES, "users", "secrets", is_group=True),
     "token": _Command(_PLACES, "users", "tokens", is_group=True),
     "user": _Command(_PLACES, "users", "users", is_group=True),
