@@ -4,6 +4,7 @@ Accesses are collected first, while nothing is locked, and applied to the graph 
 so that a task that is given the same datum twice does not wait for itself.
 """
 
+import operator
 import os
 import warnings
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from isthmus.tasks.program import Program
 
 _IMMUTABLE = (int, float, str, bytes, bool, type(None), complex, tuple, frozenset)
+_NESTING = (Future, list, tuple, dict)
 
 
 class Binding:
@@ -106,13 +108,17 @@ class Binding:
         else:
             datum = program.tracker.find(value)
         if direction in ("IN", "IN_DELETE"):
+            if datum is None and type(value) in (list, tuple, dict):
+                nested = self._nested(value)
+                if nested is not value:
+                    return nested
             if datum is None and program.engine.in_place and how.kind != directions.STREAM:
                 datum = program.datum_of(value)
             if direction == "IN_DELETE" and type(value) is not Future:
                 program.tracker.forget(value)
             if datum is not None:
                 return self._read(datum)
-            return self._nested(value)
+            return value
         if datum is None:
             if isinstance(value, _IMMUTABLE):
                 self._say_immutable(name, value)
@@ -126,11 +132,11 @@ class Binding:
         if kind is Future:
             return self._read(value)
         if kind is list or kind is tuple:
-            if not any(type(item) is Future or type(item) in (list, tuple, dict) for item in value):
-                return value
-            return kind(self._nested(item) for item in value)
+            items = [self._nested(item) if type(item) in _NESTING else item for item in value]
+            return value if all(map(operator.is_, items, value)) else kind(items)
         if kind is dict:
-            return {key: self._nested(item) for key, item in value.items()}
+            changed = {key: self._nested(item) if type(item) in _NESTING else item for key, item in value.items()}
+            return value if all(changed[key] is value[key] for key in value) else changed
         return value
 
     def _collection(self, where: Where, path: Path, value: Any, how: Parameter, depth: int, name: str) -> Any:

@@ -11,7 +11,7 @@ import itertools
 import os
 import typing
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -154,9 +154,9 @@ class Shape:
         for name in self.parameters:
             if name not in known and not self.varkw and not (self.varargs and name.startswith(self.varargs)):
                 raise Invalid(
-                    f"{name!r} is neither an option of @task nor a parameter of {task.name}.",
+                    f"{name!r} is neither an option of @task nor a parameter of {function.__qualname__}.",
                     place=place_of(function),
-                    hint=nearest(name, [*known, *_OPTIONS]),
+                    hint=_choices(name, known),
                 )
         if self.varargs and self.varargs not in self.parameters:
             self.parameters[self.varargs] = parse(options.varargs_type, f"{task.name}: varargs_type")
@@ -274,11 +274,15 @@ def declare(function: Callable[..., Any], given: Mapping[str, Any]) -> Task:
             raise Invalid(
                 f"{word!r} is neither an option of @task nor a parameter of {function.__qualname__}.",
                 place=where,
-                hint=nearest(word, [*names, *_OPTIONS]),
+                hint=_choices(word, names),
             )
         else:
             parameters[name] = parse(value, f"{where}: {word}")
     return Task(function, Options(**options), parameters)
+
+
+def _choices(word: str, names: Iterable[str]) -> str:
+    return nearest(word, [*names, *_OPTIONS]) or f"Its parameters: {', '.join(sorted(names)) or 'none'}."
 
 
 def _parameters(function: Callable[..., Any]) -> set[str]:

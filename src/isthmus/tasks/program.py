@@ -29,6 +29,7 @@ from isthmus.tasks.settings import Settings
 from isthmus.tasks.tracking import Tracker
 
 _POLL_EVERY = 255  # calls between two looks for results, less one: a mask
+_POLL_OFTEN = 15  # of calls that take longer to make
 
 
 class Program:
@@ -116,7 +117,8 @@ class Program:
                 self._submit(node)
         for path in binding.finally_delete:
             self.delete_file(path)
-        self.engine.poll()
+        if not next(self.submitted) & _POLL_OFTEN:
+            self.engine.poll()
         if self.live > self.settings.pending:
             self._back_pressure()
         if returns == 1:

@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from isthmus.tasks.calls import Leaf, arguments, fill, results
+from isthmus.tasks.calls import arguments, fill, results
 from isthmus.tasks.failures import TaskCancelled, TaskTimedOut, noted
 from isthmus.tasks.functions import body_of
+from isthmus.tasks.futures import Future
 from isthmus.tasks.graph import DONE, READY, SENT, Node
 from isthmus.tasks.groups import Waiter
 from isthmus.tasks.settings import Settings, processors
@@ -190,6 +191,8 @@ class Threads:
             args, keywords = arguments(node.args, encoding, inputs, lambda tree: fill(tree, inputs))
             outputs = len(node.outputs or ())
             value = body(*args, **keywords)
+            if type(value) in (Future, list, tuple, dict):
+                value = self._program.wait_on(value)  # futures of its own tasks
             outs = len(encoding.outs) if encoding is not None else 0
             values = results(value, outputs - outs, encoding, args, keywords, task.name)
         except BaseException as error:  # noqa: BLE001  (a task's SystemExit is the task's own end)
@@ -239,6 +242,3 @@ def _interrupt(ident: int) -> None:
     import ctypes
 
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TaskCancelled))
-
-
-_ = Leaf

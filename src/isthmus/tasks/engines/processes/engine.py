@@ -7,6 +7,7 @@ by the program's own thread when it submits many.
 """
 
 import heapq
+import os
 import pickle
 import select
 import socket
@@ -31,6 +32,8 @@ from isthmus.tasks.settings import Settings, processors
 # Work that a worker may have before it, in seconds; and in calls, so that memory is bounded.
 _AHEAD_S = 0.005
 _AHEAD = 4096
+# A program that has looked for results so lately will look again.
+_SUBMITTING_S = 0.005
 # A worker that is silent for so long with calls queued is rung at: they may stand behind a long one.
 _SILENT_S = 0.02
 
@@ -172,7 +175,12 @@ class Processes:
         self._next_number = 0
         self._next_call = 0
         self._closed = False
+        self._full = False  # no worker has room, and nothing has changed since
+        self._polled = 0.0
+        self._resume = threading.Event()
         self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK)  # closing an epoll wakes nobody who sleeps in it
+        self._epoll.register(self._wake, select.EPOLLIN)
         self._pid = 0
         self._forked = 0
 
@@ -215,8 +223,13 @@ class Processes:
                     self._post(worker, (wire.STOP,))
             for worker in self._workers:
                 self._forget(worker)
+        self._resume.set()
+        os.eventfd_write(self._wake, 1)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
         self._nursery.close()
         self._epoll.close()
+        os.close(self._wake)
         self._store.destroy()
 
     def nodes(self) -> list[Node]:
@@ -241,7 +254,8 @@ class Processes:
                 self._urgent.append(node)
             else:
                 self._ready.append(node)
-        self._dispatch()
+        if not self._full:
+            self._dispatch()
 
     def added(self, node: Node) -> None:
         if node.commutes is None and node.units == 1:
@@ -264,10 +278,14 @@ class Processes:
         with self._program.lock:
             self._take(0)
             self._flush()
+        self._polled = time.monotonic()
+        self._resume.clear()
 
     def wait(self, waiter: Waiter, timeout_s: float | None) -> bool:
         with self._program.lock:
             self._flush()
+        self._polled = 0.0
+        self._resume.set()
         return waiter.block(timeout_s)
 
     def pack(self, value: Any) -> Any:
@@ -283,6 +301,7 @@ class Processes:
 
     def _dispatch(self) -> None:
         """Give what is ready to workers with room."""
+        self._full = False
         if self._errands:
             self._dispatch_errands()
         if self._wide:
@@ -293,6 +312,7 @@ class Processes:
             queue = self._urgent or self._ready
             free = [w for w in self._workers if w.alive and not w.helps and (w.load < _AHEAD_S or not w.calls)]
             if not free:
+                self._full = True
                 return
             free.sort(key=_load)
             share = -(-len(queue) // len(free))
@@ -300,6 +320,7 @@ class Processes:
             for worker in free:
                 moved |= self._give(worker, queue, share)
             if not moved:
+                self._full = True
                 return
 
     def _give(self, worker: _Worker, queue: deque[Any], share: int) -> bool:
@@ -457,7 +478,7 @@ class Processes:
             known = worker.known
             for version in node.inputs:
                 if version.producer is None:
-                    known[version.id] = values.wire_of(version.value) if version.value is not None else values.NOTHING
+                    known[version.id] = values.wire_of(version.value)
             inputs = [version.id for version in node.inputs]
         if outputs is None:
             made: Any = None
@@ -525,6 +546,9 @@ class Processes:
                 events = self._epoll.poll(self._patience())
             except (OSError, ValueError):
                 return
+            # While the program's own thread looks for results itself, two would only take turns at the lock.
+            while time.monotonic() - self._polled < _SUBMITTING_S and not self._closed:
+                self._resume.wait(_SUBMITTING_S)
             with self._program.lock:
                 if self._closed:
                     return
@@ -678,6 +702,8 @@ class Processes:
             worker = self._by_number[news[1]]
             worker.pid = news[2]
             self._by_pid[worker.pid] = worker
+            if worker.why is not None:
+                self._nursery.kill(worker.pid)
         else:
             lost = self._by_pid.pop(news[1], None)
             if lost is not None and not self._closed:
@@ -750,9 +776,10 @@ class Processes:
             self._lose(worker, -9)
 
     def _kill(self, worker: _Worker, why: BaseException) -> None:
-        if worker.pid and worker.why is None:
+        if worker.why is None:
             worker.why = why
-            self._nursery.kill(worker.pid)
+            if worker.pid:  # else when the nursery says it
+                self._nursery.kill(worker.pid)
 
     def _mind_the_clock(self) -> None:
         now = time.monotonic()

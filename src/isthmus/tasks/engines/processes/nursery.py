@@ -77,25 +77,30 @@ def _spawn(line: socket.socket, store: Store, settings: Settings) -> int:
 
 def _live(line: socket.socket, store: Store, settings: Settings) -> None:
     """The nursery's life. Does not return."""
+    children: set[int] = set()
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _serve(line, store, settings)
+        _serve(line, store, settings, children)
+    except ConnectionError:
+        pass  # the program went while it was being told something
     except BaseException:  # noqa: BLE001  (it must not come out in the program's own code)
         import traceback
 
         traceback.print_exc()
     finally:
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         store.destroy()
         os._exit(0)
 
 
-def _serve(line: socket.socket, store: Store, settings: Settings) -> None:
+def _serve(line: socket.socket, store: Store, settings: Settings, children: set[int]) -> None:
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    children: set[int] = set()
     while True:
         watched: list[Any] = [line, wake_read]
         ready, _, _ = select.select(watched, [], [])
@@ -110,9 +115,6 @@ def _serve(line: socket.socket, store: Store, settings: Settings) -> None:
         except ConnectionError:
             data, descriptors = b"", []
         if not data:
-            for pid in children:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
             return
         order, number = pickle.loads(data)
         if order == "kill":

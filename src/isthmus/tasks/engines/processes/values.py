@@ -124,8 +124,10 @@ def own(store: Store, wire: tuple[Any, ...]) -> Any:
 
 
 def wire_of(stored: Any) -> tuple[Any, ...]:
-    """The wire form of what is stored."""
-    return stored.wire if type(stored) is Shared else stored
+    """The wire form of what is stored; a file's version has no value."""
+    if type(stored) is Shared:
+        return stored.wire
+    return NOTHING if stored is None else stored
 
 
 def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any:
