@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from isthmus import __version__
-from isthmus.domain.errors import Invalid, IsthmusError
+from isthmus.domain.errors import IsthmusError
 
 UNSUPPORTED = 33
 
@@ -54,36 +54,18 @@ def main(words: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
     from isthmus.workflows import running
-    from isthmus.workflows.cwl import orders, reading, results
-    from isthmus.workflows.cwl.translation import CwlProgram
+    from isthmus.workflows.cwl import opening, results
 
-    process_file, inputs_file = options.process, options.inputs
-    values: dict[str, Any] = {}
-    if inputs_file:
-        inputs_file = os.path.abspath(inputs_file)
-        values = orders.read(inputs_file) or {}
-    elif "cwl:tool" not in values and _is_order(process_file):
-        values = orders.read(os.path.abspath(process_file))
-        inputs_file = os.path.abspath(process_file)
-        process_file = os.path.join(os.path.dirname(inputs_file), str(values[orders.TOOL]))
-    if not isinstance(values, dict):
-        raise Invalid("The inputs are no names and values.", place=str(inputs_file))
-    process = reading.read(_address(process_file))
-    base = inputs_file or os.path.join(os.getcwd(), "-")
-    if options.basedir:
-        base = os.path.join(os.path.abspath(options.basedir), "-")
-    given = orders.located(values, base)
-    if rest:
-        given.update(orders.from_words(rest, process))
+    opened = opening.opened(options.process, options.inputs or "", rest, basedir=options.basedir)
     if not options.quiet:
-        for told in orders.unknown(given, process):
+        for told in opened.strange:
             print(f"cwl-runner: {told}", file=sys.stderr)
-    program = CwlProgram(process, extra=orders.requirements(values, str(inputs_file)))
+    program = opened.program
     scratch = running.Scratch(options.tmpdir_prefix)
     settings = running.HereSettings(engine=options.engine, cpus=options.cpus, stop_early=not options.keep_going)
     try:
         watcher = _watch_quietly if options.quiet else _watch
-        finish = running.drive_here(program, given, f"{scratch.path}/steps", settings, watcher)
+        finish = running.drive_here(program, opened.given, f"{scratch.path}/steps", settings, watcher)
         found = results.deliver(finish.outputs, os.path.abspath(options.outdir), owned=scratch.path)
     finally:
         program.close()
@@ -91,23 +73,6 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     json.dump(found, sys.stdout, indent=4)
     sys.stdout.write("\n")
     return 1 if finish.failures else 0
-
-
-def _is_order(path: str) -> bool:
-    """Whether it is a file of inputs that names its process itself."""
-    if not path.endswith((".yml", ".yaml", ".json")) or not os.path.isfile(path):
-        return False
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return "cwl:tool" in stream.read(1 << 16)
-
-
-def _address(text: str) -> str:
-    if text.startswith(("http://", "https://")):
-        return text
-    if text.startswith("file://"):
-        text = text[len("file://") :]
-    path, hash_, name = text.partition("#")
-    return os.path.abspath(path) + hash_ + name
 
 
 def _watch(told: Any) -> None:

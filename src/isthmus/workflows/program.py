@@ -1,6 +1,6 @@
 """What a front end gives the driver: a graph, and how its steps are prepared, begun and understood."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from isthmus.workflows.dataflow.graph import Graph, Step
@@ -15,6 +15,9 @@ class Run(Protocol):
 
     def work(self, folders: Folders, *, contained: bool = True) -> Work:
         """What is to be done, with paths as the command sees them."""
+
+    def identity(self, identify: Callable[[str], str]) -> dict[str, Any]:
+        """What its result depends on, in parts, as JSON can say it; ``identify`` tells a location's content."""
 
     def collect(self, ended: Ended, left: Left) -> dict[str, Any]:
         """The outputs, from what the command left."""

@@ -1,11 +1,11 @@
 """One run of a CommandLineTool or ExpressionTool: from its inputs to work, and from what the work left to outputs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from isthmus.workflows.cwl import command, context, inputs, needs, outputs
+from isthmus.workflows.cwl import command, context, inputs, needs, outputs, signatures
 from isthmus.workflows.cwl.context import Context
 from isthmus.workflows.cwl.expressions import Script
 from isthmus.workflows.cwl.files import FileError
@@ -34,6 +34,16 @@ class ToolRun:
     def context(self) -> Context:
         """Its inputs and runtime as expressions see them."""
         return self._context
+
+    def identity(self, identify: Callable[[str], str]) -> dict[str, Any]:
+        """See `isthmus.workflows.program.Run`."""
+        return {
+            "tool": signatures.of_tool(self.tool),
+            "requirements": signatures.of_requirements(self._context.in_force),
+            "inputs": {
+                name: signatures.of_value(value, identify) for name, value in sorted(self._context.inputs.items())
+            },
+        }
 
     def work(self, folders: Folders, *, contained: bool = True) -> Work:
         """What is to be done, with paths as the command sees them. ``contained``: containers can be had."""

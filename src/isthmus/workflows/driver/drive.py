@@ -22,11 +22,29 @@ class Places(Protocol):
     def take(self, task: str, run: Run) -> bool:
         """Keep room for it, if it may start now. Raises StepFailed where it never can."""
 
-    async def perform(self, task: str, start: Start, run: Run) -> tuple[dict[str, Any], Ended | None]:
-        """Run what room was kept for, to its end; its outputs. Raises StepFailed."""
+    def recall(self, task: str, start: Start, run: Run) -> dict[str, Any] | None:
+        """The outputs of a task that need not be run at all."""
+
+    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> "Performed":
+        """Run what room was kept for, to its end. ``attach``: the job that an earlier driver made of it.
+
+        Raises StepFailed.
+        """
 
     def full(self) -> bool:
         """Whether nothing at all may start now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performed:
+    """A task that has ended well. ``started``: seconds since the epoch."""
+
+    outputs: dict[str, Any]
+    ended: Ended | None = None
+    place: str = ""
+    folder: str = ""  # of the step on this machine
+    job: int = 0
+    started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +159,11 @@ class Drive:
         if isinstance(run, dict):
             self._tell("done", start.task)
             self._todo.extend(self._machine.done(start.task, run))
+            return
+        recalled = self._places.recall(start.task, start, run)
+        if recalled is not None:
+            self._tell("reused", start.task)
+            self._todo.extend(self._machine.done(start.task, recalled))
         elif not self._offer(start, run):
             self._waiting.append((start, run))
 
@@ -159,12 +182,12 @@ class Drive:
     async def _perform(self, start: Start, run: Run) -> None:
         self._tell("started", start.task)
         try:
-            outputs, _ = await self._places.perform(start.task, start, run)
+            done = await self._places.perform(start.task, start, run)
         except StepFailed as error:
             self._failed(start.task, error)
         else:
             self._tell("done", start.task)
-            self._todo.extend(self._machine.done(start.task, outputs))
+            self._todo.extend(self._machine.done(start.task, done.outputs))
         self._wake.set()
 
     def _failed(self, task: str, error: StepFailed) -> None:

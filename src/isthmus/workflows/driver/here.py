@@ -56,6 +56,10 @@ class Here:
         base = f"{self.root}/{name}"
         return Folders(f"{base}/work", f"{base}/tmp", f"{base}/in")
 
+    def folder(self, name: str) -> str:
+        """The step's folder."""
+        return f"{self.root}/{name}"
+
     def work_folder(self, name: str) -> str:
         """The step's work folder on this machine, whatever its command calls it."""
         return f"{self.root}/{name}/work"
@@ -64,7 +68,11 @@ class Here:
         """Run it to its end. Raises StepFailed where it can't be started."""
         base = f"{self.root}/{name}"
         folders = self.folders(name)
-        os.makedirs(folders.work, mode=0o755)
+        try:
+            os.makedirs(folders.work, mode=0o755)
+        except FileExistsError:  # an earlier try of it
+            shutil.rmtree(base)
+            os.makedirs(folders.work, mode=0o755)
         os.mkdir(folders.tmp, 0o755)
         binds = self._place(work, folders)
         env = {"PATH": self._path, **work.env}

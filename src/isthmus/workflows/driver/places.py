@@ -1,11 +1,16 @@
 """Where runs go: those that stay on this machine, as many at once as it has room for."""
 
+import re
+import time
 from typing import Any
 
 from isthmus.workflows.dataflow.machine import Start
+from isthmus.workflows.driver.drive import Performed
 from isthmus.workflows.driver.here import Here
 from isthmus.workflows.program import Run
-from isthmus.workflows.work import Ended, Left, StepFailed
+from isthmus.workflows.work import Left, StepFailed
+
+HERE = "here"
 
 
 class OnThisMachine:
@@ -15,7 +20,7 @@ class OnThisMachine:
         self._here = here
         self._cpus = cpus or here.cpus
         self._mem = float(here.mem)
-        self._count = 0
+        self._names: dict[str, str] = {}  # folder -> task
 
     def full(self) -> bool:
         """See Places."""
@@ -32,16 +37,29 @@ class OnThisMachine:
         self._mem -= run.need.mem
         return True
 
-    async def perform(self, task: str, start: Start, run: Run) -> tuple[dict[str, Any], Ended | None]:
+    def recall(self, task: str, start: Start, run: Run) -> dict[str, Any] | None:
         """See Places."""
-        self._count += 1
-        name = str(self._count)
+        return None
+
+    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> Performed:
+        """See Places."""
+        name = self._name(task)
+        began = time.time()
         try:
             work = run.work(self._here.folders(name), contained=self._here.contained)
             ended = await self._here.run(name, work)
             outputs = run.collect(ended, Left(folder=self._here.work_folder(name)))
             self._here.tidy(name)
-            return outputs, ended
+            return Performed(outputs=outputs, ended=ended, place=HERE, folder=self._here.folder(name), started=began)
         finally:
             self._cpus += run.need.cpus
             self._mem += run.need.mem
+
+    def _name(self, task: str) -> str:
+        """A folder's name for a task, the same whenever it runs: ``train.3.fit``."""
+        name = re.sub(r"[^\w.-]+", "-", re.sub(r"[\[/#]", ".", task.replace("]", "")))[:150] or "step"
+        found, number = name, 1
+        while self._names.setdefault(found, task) != task:
+            number += 1
+            found = f"{name}~{number}"
+        return found
