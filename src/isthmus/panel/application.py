@@ -12,7 +12,7 @@ from isthmus.api.limits import BodyLimit
 from isthmus.api.services import Services
 from isthmus.control.overview import Overviews
 from isthmus.domain.errors import IsthmusError, NotFound
-from isthmus.panel import data, entry, events, files, home, job, jobs, logs, people, preferences, sites, submit
+from isthmus.panel import compare, data, entry, events, files, home, job, jobs, logs, people, preferences, sites, submit
 from isthmus.panel import live as live_pages
 from isthmus.panel.live import Live
 from isthmus.panel.rendering import STATIC
@@ -26,6 +26,7 @@ PAGES = (
     submit.pages,
     job.pages,
     logs.pages,
+    compare.pages,
     files.pages,
     sites.pages,
     data.pages,
