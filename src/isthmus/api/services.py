@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
+from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
 from isthmus.domain.errors import Unauthenticated, Unavailable
 from isthmus.domain.users import Caller
@@ -27,6 +28,7 @@ class Services:
     jobs: Jobs
     sites: Sites
     artefacts: Artefacts
+    signing: Signing
     server: ServerView
     max_body: int = 32 * 1024 * 1024
     max_chunk: int = 64 * 1024 * 1024

@@ -37,6 +37,7 @@ _PLANE, _WORK, _PLACES = "Control plane", "Work", "Places and people"
 COMMANDS = {
     "up": _Command(_PLANE, "server", "up"),
     "login": _Command(_PLANE, "server", "login"),
+    "panel": _Command(_PLANE, "server", "panel"),
     "doctor": _Command(_PLANE, "server", "doctor"),
     # What follows the command's first word is the command's own.
     "run": _Command(_WORK, "run", "run", settings={"allow_interspersed_args": False}),

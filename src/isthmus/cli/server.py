@@ -92,6 +92,7 @@ def _announce(app: "App", wanted: int) -> None:
     print(f"Isthmus is up at {settings.url}")
     if app.certificate is not None:
         print(f"Certificate:  {app.certificate.fingerprint}")
+    print(f"Panel:        {app.link}" + ("   (signs in once)" if app.token else ""))
     print(f"Access token: {app.token}" if app.token else "Access token: ask an admin")
     print(f"Data:         {settings.data}")
     if kept:
@@ -189,6 +190,21 @@ async def _trusted(found: "Config") -> "Config":
         if not typer.confirm("Is that what `isthmus up` printed there?", err=True):
             raise
         return replace(found, certificate=pem)
+
+
+@command
+async def panel(
+    show: Annotated[bool, typer.Option("--print", help="Only print the link.")] = False,
+) -> None:
+    """Open the panel in a browser, signed in as you. The link works once, within 15 minutes."""
+    import webbrowser
+
+    async with client() as isthmus:
+        link = await isthmus.users.sign_in_link()
+    print(link.url, flush=True)
+    # Where there is no browser (a cluster's login node), the line is what one needs.
+    if not show and sys.stdout.isatty() and not webbrowser.open(link.url):
+        output.note("There is no browser here: open the link where there is one.")
 
 
 @command

@@ -163,6 +163,9 @@ class Users(Noun[users.Users]):
     get = _call(users.Users.get)
     add = _call(users.Users.add)
     change = _call(users.Users.change)
+    set_password = _call(users.Users.set_password)
+    remove_password = _call(users.Users.remove_password)
+    sign_in_link = _call(users.Users.sign_in_link)
 
 
 class Tokens(Noun[users.Tokens]):

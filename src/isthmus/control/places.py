@@ -66,6 +66,7 @@ def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[
         max_gpus=spec.limits.gpus,
         cpu_hour=spec.price.cpu_hour,
         gpu_hour=spec.price.gpu_hour,
+        node_hour=spec.price.node_hour,
         users=users,
         used_jobs=inventory.others,
         cached=frozenset(cached),

@@ -146,6 +146,71 @@ def page(
     return conn.execute(_NAMED.where(jobs.c.id.in_(ids)).order_by(jobs.c.id.desc())).all()
 
 
+def queue(conn: Connection, *, user: str = "", name: str = "", behind: int = 0, limit: int = 50) -> Sequence[JobRow]:
+    """QUEUED jobs in the order in which they are placed: higher priority first, then the older.
+
+    ``behind``: those that come after this job only.
+    """
+    wanted = [jobs.c.state == "QUEUED"]
+    if user:
+        wanted.append(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+    if name:
+        wanted.append(jobs.c.name.contains(name, autoescape=True))
+    top = select(func.max(jobs.c.priority)).where(jobs.c.state == "QUEUED")
+    priority, first = conn.execute(top).scalar(), 0
+    if behind:
+        row = conn.execute(select(jobs.c.priority).where(jobs.c.id == behind)).first()
+        priority, first = (row.priority, behind) if row else (priority, 0)
+    found: list[int] = []
+    # A priority at a time: each is a stretch of the index, in its order.
+    while priority is not None and len(found) < limit:
+        one = select(jobs.c.id).where(*wanted, jobs.c.priority == priority, jobs.c.id > first)
+        found.extend(row.id for row in conn.execute(one.order_by(jobs.c.id).limit(limit - len(found))))
+        priority, first = conn.execute(top.where(jobs.c.priority < priority)).scalar(), 0
+    rows = many(conn, found)
+    return [rows[job_id] for job_id in found]
+
+
+def ended_since(
+    conn: Connection, since: float, *, states: Sequence[str], user: str = "", limit: int = 10
+) -> Sequence[JobRow]:
+    """Jobs that ended so at that time or later, the last first."""
+    wanted = [jobs.c.ended_at >= since, func.coalesce(jobs.c.state, "").in_(states)]
+    if user:
+        wanted.append(users.c.name == user)
+    statement = select(jobs.c.id).join(users, users.c.id == jobs.c.user_id).where(*wanted)
+    return _in_order(conn, statement.order_by(jobs.c.ended_at.desc()).limit(limit))
+
+
+def open_since(
+    conn: Connection, before: float, *, states: Sequence[str], user: str = "", oldest: bool = True, limit: int = 10
+) -> Sequence[JobRow]:
+    """Jobs in these states that were submitted before that time, the oldest (or the newest) first."""
+    found: list[int] = []
+    for state in states:  # one at a time, so that each comes from the index in its order
+        statement = select(jobs.c.id).where(jobs.c.state == state, jobs.c.submitted_at < before)
+        if user:
+            statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+        order = jobs.c.id if oldest else jobs.c.id.desc()
+        found.extend(row.id for row in conn.execute(statement.order_by(order).limit(limit)))
+    rows = many(conn, sorted(found, reverse=not oldest)[:limit])
+    return [rows[job_id] for job_id in sorted(rows, reverse=not oldest)]
+
+
+def ended_counts(conn: Connection, since: float, *, user: str = "") -> dict[str, int]:
+    """How many jobs ended in each way at that time or later."""
+    statement = select(jobs.c.state, func.count().label("n")).where(jobs.c.ended_at >= since)
+    if user:
+        statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+    return {row.state: row.n for row in conn.execute(statement.group_by(jobs.c.state))}
+
+
+def _in_order(conn: Connection, ids: Any) -> Sequence[JobRow]:
+    found = [row.id for row in conn.execute(ids)]
+    rows = many(conn, found)
+    return [rows[job_id] for job_id in found]
+
+
 def open_jobs(conn: Connection) -> Iterable[JobRow]:
     """Every job that has not ended, as the supervisor keeps it; in order of id, streamed."""
     statement = select(*_QUEUE_COLUMNS).where(jobs.c.state.in_(OPEN)).order_by(jobs.c.id)
@@ -187,11 +252,14 @@ def meet(conn: Connection, pairs: Sequence[tuple[int, int]]) -> None:
     )
 
 
-def counts(conn: Connection) -> dict[str, int]:
-    """How many jobs are in each state."""
-    return {
-        row.state: row.n for row in conn.execute(select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state))
-    }
+def counts(conn: Connection, *, user: str = "", states: Sequence[str] = ()) -> dict[str, int]:
+    """How many jobs are in each state, or in each of these."""
+    statement = select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state)
+    if states:
+        statement = statement.where(jobs.c.state.in_(states))
+    if user:
+        statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+    return {row.state: row.n for row in conn.execute(statement)}
 
 
 def _label(conn: Connection, key: str) -> Any:

@@ -31,6 +31,7 @@ class SiteSnapshot:
     max_gpus: int = 0
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
+    node_hour: float = 0.0
     used_cpus: int = 0
     used_mem: int = 0
     used_gpus: int = 0
