@@ -32,6 +32,7 @@ from isthmus.domain.views import SiteLoad, SiteView
 from isthmus.placement.constraints import Constraint
 from isthmus.sites import keys, open_site
 from isthmus.sites.base import Identity, Site
+from isthmus.control.resizing import check_policy
 from isthmus.sites.kinds import check_site
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}$")
@@ -321,6 +322,8 @@ def _check(spec: SiteSpec) -> None:
             example = Constraint(label, "is", ("x",))
             raise Invalid(f"{label!r} can't stand in a constraint such as '{example}'.", place=f"labels.{label}")
     check_site(spec)
+    if spec.policy:
+        check_policy()
 
 
 def _counts(conn: Connection) -> dict[str, dict[str, int]]:
