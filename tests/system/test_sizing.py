@@ -29,9 +29,10 @@ from tests.testbed.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
-RESTART_S = 3
+RESTART_S = 4
 # (release, deadline, cost of an hour's lateness, seconds with one GPU and with two)
-JOBS = ((0, 32, 360.0, (30, 21)), (9, 59, 3600.0, (31, 19)), (5, 60, 3600.0, (36, 25)))
+LONG, URGENT, UNIMPORTANT = 0, 1, 2
+JOBS = ((0, 60, 3600.0, (40, 20)), (8, 40, 3600.0, (40, 20)), (8, 38, 0.36, (40, 20)))
 
 TRAIN = """#!/usr/bin/env python3
 import json, os, pathlib, signal, sys, time
@@ -100,14 +101,14 @@ def on_paper(method: str) -> set[object]:
         SizedJob(number, float(release), float(deadline), late / 3600, {"a100": tuple(map(float, seconds))})
         for number, (release, deadline, late, seconds) in enumerate(JOBS)
     )
-    problem = Problem(1, (Vm("one", "a100", 1, 3.6), Vm("two", "a100", 2, 7.2)), jobs)
+    problem = Problem(1, (Vm("two", "a100", 2, 7.2),), jobs)
     cost = judge(problem, simulate(problem, methods.make(method), restart_s=RESTART_S).schedule, RESTART_S)
     return {job.id for job in jobs if cost.ends_s[job.id] > job.deadline_s}
 
 
 def test_deadlines_hold_that_earliest_deadline_first_would_miss(client: Client, site: str) -> None:
-    assert on_paper("edf") == on_paper("edf-whole-nodes") == {2}
-    assert on_paper("deadline-cost") == set()
+    assert URGENT in on_paper("edf") & on_paper("edf-whole-nodes")
+    assert on_paper("deadline-cost") == {UNIMPORTANT}
 
     begin = datetime.now(UTC)
     numbers: dict[int, int] = {}
@@ -137,14 +138,15 @@ def test_deadlines_hold_that_earliest_deadline_first_would_miss(client: Client, 
         assert view.state is JobState.COMPLETED, (view.message, told[number])
         assert view.ended_at is not None
         late = (view.ended_at - begin).total_seconds() - JOBS[number][1]
-        assert late <= 0, f"job {number} is {late:.1f} s late: {[(one.plan, one.reason) for one in told[number]]}"
+        assert late <= 0 or number == UNIMPORTANT, (
+            f"job {number} is {late:.1f} s late: {[(one.plan, one.reason) for one in told[number]]}"
+        )
 
-    # At least one gave way and went on from where it was with another number of GPUs.
-    resized = [tries for tries in told.values() if len({one.plan["gpus"] for one in tries}) > 1]
-    assert resized
-    first, *more = resized[0]
+    # The long one gave way to the urgent one, and went on from where it was with more GPUs.
+    first, *more = told[LONG]
     assert first.reason is Reason.PREEMPTED
-    assert more
-    with client.jobs.log(first.job) as lines:
-        log = "".join(lines)
-    assert "goes on at 0.0" not in log, log
+    assert (first.plan["gpus"], more[-1].plan["gpus"]) == (1, 2)
+    assert first.number == 1
+    log = client.jobs.log(numbers[LONG]).data.decode()
+    assert "goes on at 0." in log
+    assert "goes on at 0.000" not in log

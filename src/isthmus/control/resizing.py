@@ -203,10 +203,9 @@ def _member(
     release = row.submitted_at - epoch
     deadline = spec.deadline.timestamp() - epoch if spec.deadline is not None else release + FAR_S
     job = SizedJob(row.id, release, max(deadline, release), sizing.late_per_hour / HOUR_S, {fleet.kind: times})
-    started = any(one.started_at for one in attempts)
     left = max(1e-6, 1.0 - max((_done(one.progress) for one in attempts), default=0.0)) if spec.checkpoint else 1.0
     if live is None:
-        return Member(job, left, started=started)
+        return Member(job, left)
     if not spec.checkpoint:
         left = max(1e-6, 1.0 - _done(attempts[-1].progress)) if attempts else 1.0
     began = attempts[-1].started_at if attempts else None
@@ -217,7 +216,6 @@ def _member(
         left,
         gpus=0 if live.plan.get(STOPPED) else int(live.plan.get("gpus", 0)),
         fixed=not _can_stop(spec, live) or not settled,
-        started=started or settled,
         ran_s=ran_s,
         stopping=bool(live.plan.get(STOPPED)),
     )

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from isthmus.control import places
 from isthmus.control.live import read_spec
 from isthmus.control.recording import Record
+from isthmus.control.resizing import check_policy
 from isthmus.control.rights import require
 from isthmus.control.sessions import Sessions
 from isthmus.control.vault import Vault
@@ -32,7 +33,6 @@ from isthmus.domain.views import SiteLoad, SiteView
 from isthmus.placement.constraints import Constraint
 from isthmus.sites import keys, open_site
 from isthmus.sites.base import Identity, Site
-from isthmus.control.resizing import check_policy
 from isthmus.sites.kinds import check_site
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}$")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from isthmus.placement.sizing.alone import Choice, alone, spare_s
+from isthmus.placement.sizing.alone import LEAST_S, Choice, alone, spare_s
 from isthmus.placement.sizing.learning import Learning
 from isthmus.placement.sizing.options import Array, Option, table
 from isthmus.placement.sizing.packing import Item, nodes_needed, pack
@@ -25,6 +25,8 @@ from isthmus.placement.sizing.prices import Work, clear
 from isthmus.placement.sizing.problem import Problem
 from isthmus.placement.sizing.simulate import Active, Decision, View
 
+KEEPS = 10.0  # so many restarts sooner must another have to run before it takes the place of one that runs
+LAST = 5.0  # who has no more than so many restarts to run is left to end
 MANY = 250
 
 
@@ -82,9 +84,9 @@ class Mixing:
         horizon = one.job.deadline_s - view.now
         unseen = not self._learning.was_seen(one.job, choice.option.kind, choice.option.gpus)
         if self._learning.uncertain and unseen:
-            return min(choice.until, view.now + max(0.01 * horizon, 60.0) + 2 * view.restart_s)
+            return min(choice.until, view.now + max(0.01 * horizon, LEAST_S) + 2 * view.restart_s)
         tight = one.left / choice.option.speed > 0.9 * horizon
-        if tight and horizon > 0 and horizon * self._tuning.checks > 600.0 + 10 * view.restart_s:
+        if tight and horizon > 0 and horizon * self._tuning.checks > 10 * (view.restart_s + LEAST_S):
             return min(choice.until, view.now + horizon * self._tuning.checks)
         return choice.until
 
@@ -98,7 +100,7 @@ class Mixing:
                 gpus=choice.option.gpus,
                 place=view.active[choice.job].place,
                 restart=view.restart_s * choice.option.speed * choice.worth * self._tuning.stay,
-                lasts_s=max(last_s, 60.0),
+                lasts_s=max(last_s, LEAST_S),
             )
             for choice in choices
         ]
@@ -112,13 +114,13 @@ class Mixing:
         tuning, active = self._tuning.sized(len(view.active)), view.active
         grid = table(rows)
         left = np.array([one.left for one in active])
-        due = np.array([one.job.deadline_s - view.now for one in active])
+        due = np.array([self._aim(one, view) for one in active])
         weight = np.array([one.job.weight_per_s for one in active])
         work = Work(grid, left, np.zeros(len(active)), due, weight)
         takes = left / grid.speed[:, 0]
         all_done = float((takes * grid.share[:, 0]).sum()) / view.problem.nodes
         horizon = 1.05 * max(1.3 * all_done, float(takes.max()), float(due.max()))
-        edges = np.concatenate([[0.0], np.geomspace(max(horizon / 400, 60.0), horizon, tuning.slots)])
+        edges = np.concatenate([[0.0], np.geomspace(horizon / 400, horizon, tuning.slots)])
         moments = (edges[1:] + edges[:-1]) / 2 + view.now
         start = np.interp(moments, *self._prices) if self._prices is not None else np.zeros(tuning.slots)
         steps = tuning.warm_steps if start.any() else tuning.steps
@@ -126,7 +128,17 @@ class Mixing:
         self._prices = (moments, prices)
         dwell_s = max(horizon * tuning.dwell, 1.0)
         chosen = self._fill(view, rows, held, response.worth, float(prices[0]), dwell_s)
-        return chosen, view.now + max(horizon / tuning.looks, 300.0, 10 * view.restart_s)
+        look = max(horizon / tuning.looks, 3 * view.restart_s, LEAST_S)
+        # Who was left out, and has time to spare, is looked at again before that is used up.
+        placed = {choice.job for choice in chosen}
+        spare = due - left / grid.speed.max(axis=1)
+        latest = [float(spare[job]) for job in range(len(active)) if job not in placed and spare[job] > 0]
+        return chosen, view.now + max(min([look, *latest]), LEAST_S)
+
+    def _aim(self, one: Active, view: View) -> float:
+        """By when, from now, a job should be done: where restarts cost time, a while before its deadline."""
+        horizon = one.job.deadline_s - view.now
+        return horizon - (spare_s(horizon, view.restart_s) + view.restart_s if one.place is None else 0.0)
 
     def _fill(
         self,
@@ -155,11 +167,13 @@ class Mixing:
                 must_s = need_s if held[job] == target else need_s - spare * speed / (target.speed - speed)
                 if at >= 0 and _not_worth(must_s, row[at], target, one, view.restart_s, price, held[job] == target):
                     break
-                if ratio > price * (1 + self._tuning.tie) + 1e-3 * target.price:
+                if held[job] == target and one.debt_s + one.left / target.speed <= LAST * view.restart_s:
+                    steps.append(_Step(-1, need_s, job, up, math.inf))
+                elif ratio > price * (1 + self._tuning.tie) + 1e-3 * target.price:
                     bonus = keeps * worth * target.speed / target.share
                     steps.append(_Step(0, -ratio - bonus, job, up, need_s))
                 else:
-                    steps.append(_Step(1, horizon - need_s - keeps * dwell_s * 10, job, up, need_s))
+                    steps.append(_Step(1, horizon - need_s - KEEPS * keeps * dwell_s, job, up, need_s))
                 at, share, value, speed = up, target.share, gained, target.speed
         steps.sort()
         return _take(view, rows, steps, worths)
@@ -177,7 +191,7 @@ def _not_worth(
 class _Step(NamedTuple):
     """From what a job has to its option ``up``, in the order in which they are granted."""
 
-    rank: int  # 0: worth its price now; 1: it could as well wait
+    rank: int  # -1: it has it, and is about to end; 0: worth its price now; 1: it could as well wait
     key: float
     job: int
     up: int

@@ -24,7 +24,6 @@ class Member:
     left: float  # of its work, from 1 to 0
     gpus: int = 0
     fixed: bool = False  # it can't be stopped: it has no checkpoint, or is only just starting
-    started: bool = False  # it ran before
     ran_s: float = 0.0  # since it started last
     stopping: bool = False  # it was told to stop, and has not yet
 
@@ -43,8 +42,8 @@ class Pool:
     """Remembers, as its method does, what it saw of the jobs. ``nodes`` may change from one call to the next."""
 
     def __init__(self, kind: str, gpus: int, gpu_hour: float, restart_s: float, method: Method) -> None:
-        # GPUs cost by the piece here: a node of a team's own is there whether or not all of it is in use.
-        self._vms = tuple(Vm(f"{kind}:{n}", kind, n, (gpu_hour or 1.0) * n) for n in range(1, gpus + 1))
+        # A node is what it is: whole, whoever uses how much of it. A GPU costs its part of that.
+        self._vms = (Vm(kind, kind, gpus, (gpu_hour or 1.0) * gpus),)
         self._kind = kind
         self._restart_s = restart_s
         self._method = method
@@ -75,7 +74,7 @@ class Pool:
 
     def _active(self, nodes: int, members: Sequence[Member]) -> list[Active]:
         """The jobs as the method sees them; those that hold GPUs somewhere where these fit together."""
-        most = len(self._vms)
+        most = self._vms[0].gpus
         used: dict[int, int] = {}
         homes: dict[int | str, int] = {}
         for one in sorted(members, key=lambda member: (-member.gpus, str(member.job.id))):
@@ -88,9 +87,9 @@ class Pool:
                     homes[one.job.id] = node
                     break
         self._nodes_of = dict(homes)
-        return [self._see(one, homes.get(one.job.id), used) for one in members]
+        return [self._see(one, homes.get(one.job.id)) for one in members]
 
-    def _see(self, one: Member, node: int | None, used: Mapping[int, int]) -> Active:
+    def _see(self, one: Member, node: int | None) -> Active:
         job = one.job
         if one.fixed and one.gpus:
             only = tuple(
@@ -98,6 +97,7 @@ class Pool:
                 for number, time in enumerate(job.times.get(self._kind, ()))
             )
             job = replace(job, times={self._kind: only}, weight_per_s=job.weight_per_s * PINNED)
-        place = Place(node, used[node] - 1, one.gpus) if node is not None and one.gpus else None
-        debt = max(0.0, self._restart_s - one.ran_s) if one.gpus and one.started else 0.0
-        return Active(job, one.left, place, debt, one.started)
+        place = Place(node, 0, one.gpus) if node is not None and one.gpus else None
+        # In a real batch system the first start takes its time, too.
+        debt = max(0.0, self._restart_s - one.ran_s) if one.gpus else 0.0
+        return Active(job, one.left, place, debt, True)
