@@ -34,6 +34,7 @@ class _Before:
     left: float
     debt_s: float
     key: Key | None
+    moving: bool = True  # it was seen to get on: what came before was its start
 
 
 class Learning:
@@ -68,6 +69,11 @@ class Learning:
             before = self._before.get(one.job.id)
             if before is None or before.key is None:
                 continue
+            if not before.moving:
+                # How long a start really took is not known: the clock runs from the first progress that was seen.
+                if one.left < before.left:
+                    self._before[one.job.id] = _Before(view.now, one.left, 0.0, before.key)
+                continue
             worked = view.now - before.at - max(0.0, before.debt_s - one.debt_s)
             if worked < LEAST_S or before.left - one.left <= self._least_part:
                 continue
@@ -100,7 +106,7 @@ class Learning:
             if self._least_part and known is not None and known.key == key and place == one.place:
                 before[one.job.id] = known  # the longer it is watched, the better
             else:
-                before[one.job.id] = _Before(view.now, one.left, debt, key)
+                before[one.job.id] = _Before(view.now, one.left, debt, key, not self._least_part)
         self._before = before
         self._jobs = {job: self._jobs[job] for job in before if job in self._jobs}
 

@@ -63,6 +63,7 @@ class Mixing:
     def decide(self, view: View) -> Decision:
         self._learning.look(view)
         rows = [self._learning.options(view.problem, one) for one in view.active]
+        rows = [_only_held(view.problem, row, one) for row, one in zip(rows, view.active, strict=True)]
         held = [_held(view.problem, row, one) for row, one in zip(rows, view.active, strict=True)]
         choices = [
             alone(row, one, number, view.now, view.restart_s, held[number])
@@ -155,6 +156,9 @@ class Mixing:
             one, worth = view.active[job], float(worths[job])
             horizon = one.job.deadline_s - view.now
             at, share, value, speed = -1, 0.0, 0.0, 0.0
+            if one.fixed and held[job] is not None:
+                steps.append(_Step(-2, 0.0, job, 0, math.inf))
+                continue
             while (up := _steepest(row, worth, share, value)) >= 0:
                 target = row[up]
                 gained = worth * target.speed - target.price
@@ -191,7 +195,7 @@ def _not_worth(
 class _Step(NamedTuple):
     """From what a job has to its option ``up``, in the order in which they are granted."""
 
-    rank: int  # -1: it has it, and is about to end; 0: worth its price now; 1: it could as well wait
+    rank: int  # -2: it can't be taken away; -1: it has it, and is about to end; 0: worth its price now; 1: it could as well wait
     key: float
     job: int
     up: int
@@ -230,6 +234,18 @@ def _steepest(row: Sequence[Option], worth: float, share: float, value: float) -
         if one.share > share and gained > 0 and gained / (one.share - share) > steepest:
             best, steepest = number, gained / (one.share - share)
     return best
+
+
+def _only_held(problem: Problem, row: tuple[Option, ...], active: Active) -> tuple[Option, ...]:
+    """The options of a job that can't be moved: what it has."""
+    if not active.fixed or active.place is None:
+        return row
+    known = _held(problem, row, active)
+    if known is None:  # it has a number of GPUs that nobody would choose
+        kind, gpus = problem.vms[active.place.vm].gpu_type, active.place.gpus
+        speed = 1.0 / active.job.time(kind, gpus)
+        known = Option(kind, gpus, speed, problem.prices_per_s[kind, gpus], gpus / problem.most_gpus[kind])
+    return (known,)
 
 
 def _held(problem: Problem, row: Sequence[Option], active: Active) -> Option | None:

@@ -7,13 +7,10 @@ The site's own batch system picks the node; what the method decides about a node
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from isthmus.placement.sizing.problem import Problem, SizedJob, Vm
 from isthmus.placement.sizing.simulate import Active, Method, Place, View
-
-# A job that can't be stopped is worth so much more than it says that the method leaves it what it has.
-PINNED = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +87,7 @@ class Pool:
         return [self._see(one, homes.get(one.job.id)) for one in members]
 
     def _see(self, one: Member, node: int | None) -> Active:
-        job = one.job
-        if one.fixed and one.gpus:
-            only = tuple(
-                time if number + 1 == one.gpus else time * PINNED
-                for number, time in enumerate(job.times.get(self._kind, ()))
-            )
-            job = replace(job, times={self._kind: only}, weight_per_s=job.weight_per_s * PINNED)
         place = Place(node, 0, one.gpus) if node is not None and one.gpus else None
         # In a real batch system the first start takes its time, too.
         debt = max(0.0, self._restart_s - one.ran_s) if one.gpus else 0.0
-        return Active(job, one.left, place, debt, True)
+        return Active(one.job, one.left, place, debt, True, fixed=one.fixed and place is not None)

@@ -34,6 +34,7 @@ class Active:
     place: Place | None = None  # where it runs now
     debt_s: float = 0.0  # of its restart there, still to spend before it gets on
     started: bool = False  # it ran before: starting it again costs a restart
+    fixed: bool = False  # it can't be moved or stopped; never so in a simulation
 
 
 @dataclass(slots=True)
