@@ -83,6 +83,24 @@ def progress(conn: Connection) -> Sequence[Any]:
     return conn.execute(statement).all()
 
 
+def standing_of(conn: Connection, job_ids: Sequence[int]) -> list[Any]:
+    """(job_id, plan, progress, started_at, ended_at) of all attempts of these jobs, the first first."""
+    statement = select(
+        attempts.c.job_id, attempts.c.plan, attempts.c.progress, attempts.c.started_at, attempts.c.ended_at
+    )
+    return list(in_parts(conn, statement.where(attempts.c.job_id.in_(SOME)).order_by(attempts.c.id), list(job_ids)))
+
+
+def stops_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, int]:
+    """How many attempts of each of these jobs a policy has stopped."""
+    statement = (
+        select(attempts.c.job_id, func.count().label("stops"))
+        .where(attempts.c.job_id.in_(SOME), attempts.c.reason == "PREEMPTED", attempts.c.plan.contains('"stopped"'))
+        .group_by(attempts.c.job_id)
+    )
+    return {row.job_id: row.stops for row in in_parts(conn, statement, list(job_ids))}
+
+
 def silent(conn: Connection, before: float, *, limit: int = 10) -> Sequence[int]:
     """Jobs that run, and whose runner was last heard of before that time; the longest silent first."""
     statement = (

@@ -37,9 +37,14 @@ class _Before:
 
 
 class Learning:
-    """Remembers from one decision to the next."""
+    """Remembers from one decision to the next.
 
-    def __init__(self) -> None:
+    ``least_part``: how much of its work a job must have got done for its speed to be believed: progress that is
+    reported now and then is not as exact as a simulator's.
+    """
+
+    def __init__(self, least_part: float = 0.0) -> None:
+        self._least_part = least_part
         self._jobs: dict[int | str, _Job] = {}
         self._before: dict[int | str, _Before] = {}
         self._sum, self._count = 0.0, 0
@@ -64,7 +69,7 @@ class Learning:
             if before is None or before.key is None:
                 continue
             worked = view.now - before.at - max(0.0, before.debt_s - one.debt_s)
-            if worked < LEAST_S or one.left >= before.left:
+            if worked < LEAST_S or before.left - one.left <= self._least_part:
                 continue
             time_s = worked / (before.left - one.left)
             known = self._jobs[one.job.id]
@@ -91,7 +96,11 @@ class Learning:
             place = places.get(number)
             debt = one.debt_s if place == one.place else view.restart_s * one.started
             key = (view.problem.vms[place.vm].gpu_type, place.gpus) if place is not None else None
-            before[one.job.id] = _Before(view.now, one.left, debt, key)
+            known = self._before.get(one.job.id)
+            if self._least_part and known is not None and known.key == key and place == one.place:
+                before[one.job.id] = known  # the longer it is watched, the better
+            else:
+                before[one.job.id] = _Before(view.now, one.left, debt, key)
         self._before = before
         self._jobs = {job: self._jobs[job] for job in before if job in self._jobs}
 

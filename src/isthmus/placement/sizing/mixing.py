@@ -40,6 +40,7 @@ class Tuning:
     looks: int = 60  # while nodes are short, decisions in the time that it takes to work off what is there
     dwell: float = 0.05  # of that time: for how long an assignment is taken to last, when a restart is weighed
     stay: float = 1.0  # how much more than its own price a restart counts in packing
+    least_part: float = 0.0  # of its work that a job must have done before its speed is believed
     checks: float = 0.5  # a plan that just meets its deadline is looked at again after this part of the time to it
 
     def sized(self, jobs: int) -> "Tuning":
@@ -54,7 +55,7 @@ class Mixing:
 
     def __init__(self, tuning: Tuning | None = None) -> None:
         self._tuning = tuning or Tuning()
-        self._learning = Learning()
+        self._learning = Learning(self._tuning.least_part)
         self._prices: tuple[Array, Array] | None = None  # moments, prices
 
     def decide(self, view: View) -> Decision:

@@ -39,12 +39,14 @@ class Table:
 
 
 def options(problem: Problem, job: SizedJob, *, any_count: bool = False) -> tuple[Option, ...]:
-    """The options of a job, slowest first. Only numbers of GPUs that a VM has (they fit together without waste),
-    unless ``any_count``."""
+    """The options of a job, slowest first. Only numbers of GPUs that a VM has, and powers of two (they fit together
+    without waste), unless ``any_count``."""
     found: list[Option] = []
     for kind, most in problem.most_gpus.items():
         row = job.times.get(kind, ())
-        sizes = {vm.gpus for vm in problem.vms if vm.gpu_type == kind}
+        sizes = {vm.gpus for vm in problem.vms if vm.gpu_type == kind} | {
+            1 << power for power in range(most.bit_length())
+        }
         counts = [n for n in range(1, min(most, len(row)) + 1) if any_count or n in sizes]
         points = [(1.0 / row[n - 1], problem.prices_per_s[kind, n]) for n in counts]
         found.extend(
