@@ -520,6 +520,33 @@ class Program:
         with self.lock:
             return self.tracker.forget(value) is not None or type(value) is Future
 
+    # -- the whole ---------------------------------------------------------------------------------------------
+
+    def limit_time(self, seconds: float) -> None:
+        """Cancel what is left, and what runs, when so many seconds are over."""
+
+        def over() -> None:
+            with self.lock:
+                self._cancel(self.engine.nodes(), kill=True, why=f"The wall clock limit of {seconds:g} s is over.")
+
+        timer = threading.Timer(seconds, over)
+        timer.daemon = True
+        timer.start()
+
+    def resize(self, more: int) -> None:
+        """Take so many more workers, or fewer; at least one stays. Raises Invalid where the engine can't."""
+        change = getattr(self.engine, "resize", None)
+        if change is None:
+            raise Invalid(f"The engine {self.engine.name!r} has a fixed number of workers.")
+        with self.lock:
+            change(max(1, self.engine.workers + more))
+
+    def snapshot(self) -> None:
+        """Write down the results of all that has ended, if checkpoints are kept. Blocks until every task has ended."""
+        self.barrier()
+        if self.checkpoint is not None:
+            self.checkpoint.flush()
+
     # -- the end -----------------------------------------------------------------------------------------------
 
     def close(self, *, kill: bool = False) -> None:
