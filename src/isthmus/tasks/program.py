@@ -18,6 +18,7 @@ from isthmus.domain.errors import Invalid, NotFound, nearest
 from isthmus.tasks import settings as configuration
 from isthmus.tasks.binding import Binding
 from isthmus.tasks.calls import PLAIN, Encoding
+from isthmus.tasks.checkpoint import Checkpoint
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task
 from isthmus.tasks.engines.base import Engine
@@ -27,6 +28,7 @@ from isthmus.tasks.graph import DONE, READY, WAITING, Datum, Graph, Node, Versio
 from isthmus.tasks.groups import Group, Waiter
 from isthmus.tasks.settings import Settings
 from isthmus.tasks.tracking import Tracker
+from isthmus.tasks.watch import Watcher, watchers
 
 _POLL_EVERY = 255  # calls between two looks for results, less one: a mask
 _POLL_OFTEN = 15  # of calls that take longer to make
@@ -42,8 +44,8 @@ class Program:
         self.tracker = Tracker()
         self.live = 0
         self.submitted = itertools.count(1)
-        self.watchers: list[Any] = []  # told of each task: progress, trace, graph
-        self.checkpoint: Any = None
+        self.watchers: list[Watcher] = watchers(settings)
+        self.checkpoint: Checkpoint | None = None
         self._files: dict[str, Datum] = {}
         self._groups: dict[str, Group] = {}
         self._group: Group | None = None
@@ -52,6 +54,8 @@ class Program:
         self._unseen: list[BaseException] = []
         self._closed = False
         self.engine = engine(self)
+        if settings.checkpoint:
+            self.checkpoint = Checkpoint(settings.checkpoint, self.engine)
 
     # -- calls -------------------------------------------------------------------------------------------------
 
@@ -110,9 +114,10 @@ class Program:
             node.units = processors
             made = [Future(graph.result(node), in_place) for _ in range(returns)]
             binding.apply(node)
-            if self.checkpoint is not None and self.checkpoint.resume(node):
+            kept = self.checkpoint.resume(node, binding.files) if self.checkpoint is not None else None
+            if kept is not None:
                 self._count(node)
-                self.finished(node, self.checkpoint.values(node), 0.0)
+                self._ended(node, self.graph.finish(node, kept))
             else:
                 self._submit(node)
         for path in binding.finally_delete:
@@ -153,8 +158,8 @@ class Program:
 
     # -- ends of tasks (locked) --------------------------------------------------------------------------------
 
-    def finished(self, node: Node, values: Sequence[Any], seconds: float) -> None:
-        """The task has ended well and left these stored values. The engine's thread; locked."""
+    def finished(self, node: Node, values: Sequence[Any], seconds: float, where: int = 0) -> None:
+        """The task has ended well on worker `where` and left these stored values. The engine's thread; locked."""
         task = node.function
         task.seconds = seconds if task.seconds < 0 else 0.8 * task.seconds + 0.2 * seconds
         if node.state >= DONE:
@@ -165,7 +170,7 @@ class Program:
                 return
         if self.checkpoint is not None:
             self.checkpoint.keep(node, values)
-        self._ended(node, self.graph.finish(node, values))
+        self._ended(node, self.graph.finish(node, values), seconds, where)
 
     def failed(self, node: Node, error: BaseException, *, retry: bool = True) -> None:
         """The task has raised, or its worker died. The engine's thread; locked."""
@@ -233,8 +238,8 @@ class Program:
             self._end(other)
         self._ended(node, ready)
 
-    def _ended(self, node: Node, ready: Iterable[Any]) -> None:
-        self._end(node)
+    def _ended(self, node: Node, ready: Iterable[Any], seconds: float = 0.0, where: int = -1) -> None:
+        self._end(node, seconds, where)
         nodes: list[Node] | None = None
         for one in ready:
             if type(one) is Node:
@@ -247,7 +252,7 @@ class Program:
         if nodes is not None:
             self.engine.ready(nodes)
 
-    def _end(self, node: Node) -> None:
+    def _end(self, node: Node, seconds: float = 0.0, where: int = -1) -> None:
         self.live -= 1
         if node.group is not None:
             group = node.group
@@ -259,7 +264,7 @@ class Program:
                         waiter.release()
                 group = group.outer
         for watcher in self.watchers:
-            watcher.ended(node)
+            watcher.ended(node, seconds, where)
         node.args = node.encoding = None
         node.outputs = None
         if self._room is not None and self.live <= self.settings.pending * 0.9:

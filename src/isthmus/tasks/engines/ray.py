@@ -255,6 +255,14 @@ class RayEngine:
             return stored.value
         return _own(self._ray.get(stored))
 
+    def digest(self, stored: Any) -> bytes:
+        import hashlib
+
+        if isinstance(stored, tuple):
+            kind, what = stored
+            return hashlib.sha256(what if kind == "bytes" else pickle.dumps(self._ray.get(what), 5)).digest()
+        return hashlib.sha256(pickle.dumps(self.get(stored), 5)).digest()
+
     def cancel(self, node: Node, *, kill: bool) -> bool:
         end = self._sent.get(node)
         if end is not None and kill:

@@ -4,7 +4,9 @@ Tasks share the program's objects. So what a task changes is changed in place, o
 only reads must not be changed by the program until then.
 """
 
+import hashlib
 import itertools
+import pickle
 import threading
 import time
 from collections import deque
@@ -70,6 +72,7 @@ class Threads:
         self._running: dict[Node, int] = {}
         self._units = 0
         self._bodies: dict[int, Any] = {}
+        self._numbers: dict[int, int] = {}  # thread -> worker
         self._sleeping = 0
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -122,6 +125,9 @@ class Threads:
     def get(self, stored: Any) -> Any:
         return stored
 
+    def digest(self, stored: Any) -> bytes:
+        return hashlib.sha256(pickle.dumps(stored, 5)).digest()
+
     def cancel(self, node: Node, *, kill: bool) -> bool:
         ident = self._running.get(node)
         if ident is None:
@@ -144,6 +150,7 @@ class Threads:
     # -- threads -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        self._numbers[threading.get_ident()] = len(self._numbers)
         while True:
             with self._wake:
                 node = self._next()
@@ -182,6 +189,7 @@ class Threads:
         self._program.here.inside = True
         begin = time.perf_counter()
         timer = self._timer(node)
+        ident = threading.get_ident()
         args: Sequence[Any] = ()
         keywords: dict[str, Any] = {}
         values: list[Any] | None = None
@@ -206,7 +214,7 @@ class Threads:
                     node.state = READY
                 if failure is None:
                     assert values is not None
-                    self._program.finished(node, values, time.perf_counter() - begin)
+                    self._program.finished(node, values, time.perf_counter() - begin, self._numbers[ident])
                 else:
                     self._program.failed(node, failure)
             if self._sleeping and self._ready:

@@ -281,6 +281,9 @@ class Processes:
         if node.commutes is None and node.units == 1:
             self._follow(node)
 
+    def digest(self, stored: Any) -> bytes:
+        return values.digest(self._store, values.wire_of(stored))
+
     def cancel(self, node: Node, *, kill: bool) -> bool:
         worker = node.sent_to
         if worker is None:
@@ -668,11 +671,11 @@ class Processes:
                 continue
             node.sent_to = None
             if code == wire.ONE:
-                finished(node, ((values.PLAIN_, payload),), seconds)
+                finished(node, ((values.PLAIN_, payload),), seconds, worker.number)
             elif code == wire.NONE:
-                finished(node, (), seconds)
+                finished(node, (), seconds, worker.number)
             elif code == wire.MANY:
-                finished(node, stored(self._store, code, payload), seconds)
+                finished(node, stored(self._store, code, payload), seconds, worker.number)
             elif code == wire.RAISED:
                 self._solo.discard(id(node))
                 self._program.failed(node, _exception(payload))

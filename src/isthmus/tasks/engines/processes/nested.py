@@ -128,6 +128,9 @@ class Nested:
     def get(self, stored: Any) -> Any:
         return values.load(self._store, values.wire_of(stored))
 
+    def digest(self, stored: Any) -> bytes:
+        return values.digest(self._store, values.wire_of(stored))
+
     def cancel(self, node: Node, *, kill: bool) -> bool:
         return node.id not in self._sent
 

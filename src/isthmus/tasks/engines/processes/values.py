@@ -8,6 +8,7 @@ Pickle's protocol 5 (PEP 574) says which buffers these are. A `Shared` is the th
 hand.
 """
 
+import hashlib
 import io
 import pickle
 from collections.abc import Callable, Sequence
@@ -146,3 +147,16 @@ def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any
         return pickle.loads(buffers[0], buffers=buffers[1:])
     finally:
         _inputs = before
+
+
+def digest(store: Store, wire: tuple[Any, ...]) -> bytes:
+    """A digest of what a wire form says."""
+    found = hashlib.sha256()
+    if wire[0] == PLAIN_:
+        found.update(pickle.dumps(wire[1], 5))
+    else:
+        found.update(wire[1])
+        if wire[0] == SHARED:
+            for buffer in store.open(wire[2], wire[3]):
+                found.update(buffer)
+    return found.digest()
