@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound, nearest
 from isthmus.tasks import settings as configuration
@@ -29,6 +29,9 @@ from isthmus.tasks.groups import Group, Waiter
 from isthmus.tasks.settings import Settings
 from isthmus.tasks.tracking import Tracker
 from isthmus.tasks.watch import Watcher, watchers
+
+if TYPE_CHECKING:
+    from isthmus.tasks.jobs import Jobs
 
 _POLL_EVERY = 255  # calls between two looks for results, less one: a mask
 _POLL_OFTEN = 15  # of calls that take longer to make
@@ -49,6 +52,7 @@ class Program:
         self._files: dict[str, Datum] = {}
         self._groups: dict[str, Group] = {}
         self._group: Group | None = None
+        self._jobs: Jobs | None = None
         self._idle: list[Waiter] = []
         self._room: Waiter | None = None
         self._unseen: list[BaseException] = []
@@ -104,7 +108,14 @@ class Program:
                 return result
         binding = Binding(self, task, args, kwargs)
         returns = _returns(task, binding)
-        processors = units(task, binding.names, self.engine.workers) if task.constraints else 1
+        if task.is_job:
+            if self._jobs is None:
+                from isthmus.tasks.jobs import Jobs
+
+                self._jobs = Jobs(self)
+            processors = 0
+        else:
+            processors = units(task, binding.names, self.engine.workers) if task.constraints else 1
         binding.number()
         encoding = binding.encoding()
         graph, in_place = self.graph, self.engine.in_place
@@ -133,9 +144,19 @@ class Program:
     def _submit(self, node: Node) -> None:
         self._count(node)
         if self.graph.add(node):
-            self.engine.ready((node,))
+            self._ready((node,))
         elif node.state == WAITING:
             self.engine.added(node)
+
+    def _ready(self, nodes: Sequence[Node]) -> None:
+        if self._jobs is not None:
+            for node in nodes:
+                if node.units == 0 and node.function.is_job:
+                    self._jobs.start(node)
+            nodes = [node for node in nodes if node.units or not node.function.is_job]
+            if not nodes:
+                return
+        self.engine.ready(nodes)
 
     def _count(self, node: Node) -> None:
         self.live += 1
@@ -186,7 +207,7 @@ class Program:
             node.sent_to = None
             for watcher in self.watchers:
                 watcher.retried(node)
-            self.engine.ready((node,))
+            self._ready((node,))
         elif policy == IGNORE:
             self._ended(node, self.graph.finish(node, self._substitutes(node)))
         elif policy == CANCEL_SUCCESSORS:
@@ -250,7 +271,7 @@ class Program:
             else:
                 one.release()
         if nodes is not None:
-            self.engine.ready(nodes)
+            self._ready(nodes)
 
     def _end(self, node: Node, seconds: float = 0.0, where: int = -1) -> None:
         self.live -= 1
@@ -277,6 +298,8 @@ class Program:
 
     def _cancel(self, nodes: Iterable[Node], *, kill: bool = False, why: str = "It was cancelled.") -> None:
         for node in nodes:
+            if self._jobs is not None and kill:
+                self._jobs.cancel(node)
             if node.state < DONE and self.engine.cancel(node, kill=kill):
                 ready, lost = self.graph.fail(node, TaskCancelled(f"{node.function.name}: {why}"), lambda _, e: e)
                 for other in lost:
@@ -568,6 +591,8 @@ class Program:
                     self.engine.wait(waiter, None)
         finally:
             self._closed = True
+            if self._jobs is not None:
+                self._jobs.close()
             self.engine.close(kill=kill)
             for watcher in self.watchers:
                 watcher.close()

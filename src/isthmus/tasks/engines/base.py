@@ -49,6 +49,9 @@ class Engine(Protocol):
     def get(self, stored: Any) -> Any:
         """The value that a version keeps, for the program itself. May block."""
 
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        """What `pack` has packed, with these inputs in the place of leaves. From any thread."""
+
     def digest(self, stored: Any) -> bytes:
         """A digest of a packed argument or a stored value: of its content, the same in another run."""
 

@@ -255,6 +255,10 @@ class RayEngine:
             return stored.value
         return _own(self._ray.get(stored))
 
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        kind, what = packed
+        return fill(pickle.loads(what) if kind == "bytes" else self._ray.get(what), inputs)
+
     def digest(self, stored: Any) -> bytes:
         import hashlib
 

@@ -125,6 +125,9 @@ class Threads:
     def get(self, stored: Any) -> Any:
         return stored
 
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        return fill(packed, inputs)
+
     def digest(self, stored: Any) -> bytes:
         return hashlib.sha256(pickle.dumps(stored, 5)).digest()
 

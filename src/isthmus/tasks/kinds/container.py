@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,8 +112,15 @@ def wrap(program: str, image: str, command: list[str], mounts: set[str], folder:
             words += ["-v", f"{path}:{path}"]
         return [*words, "-w", folder, *options, image, *command]
     if program == "ch-run":
-        words = [program, "--write-fake"] if _fakes_writes() else [program]
+        words = ["env", f"USER={os.environ.get('USER', 'root')}", program]  # which it insists on
+        if _fakes_writes():
+            words.append("--write-fake")
         for path in outer:
+            if path.startswith("/tmp/"):
+                continue  # the image has this machine's /tmp
+            # Older ones mount only where the image has a folder.
+            with suppress(OSError):
+                os.makedirs(os.path.join(image, path.lstrip("/")), exist_ok=True)
             words += ["-b", f"{path}:{path}"]
         return [*words, f"--cd={folder}", *options, image, "--", *command]
     words = [program, "exec"]

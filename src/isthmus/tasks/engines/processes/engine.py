@@ -281,6 +281,9 @@ class Processes:
         if node.commutes is None and node.units == 1:
             self._follow(node)
 
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        return values.load(self._store, values.wire_of(packed), inputs)
+
     def digest(self, stored: Any) -> bytes:
         return values.digest(self._store, values.wire_of(stored))
 

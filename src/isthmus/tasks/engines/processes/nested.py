@@ -128,6 +128,9 @@ class Nested:
     def get(self, stored: Any) -> Any:
         return values.load(self._store, values.wire_of(stored))
 
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        return values.load(self._store, values.wire_of(packed), inputs)
+
     def digest(self, stored: Any) -> bytes:
         return values.digest(self._store, values.wire_of(stored))
 
