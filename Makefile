@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help venv demo test test-unit test-quick check format bench clean
+.PHONY: help venv demo test test-unit test-quick check format bench conformance clean
 
 help:            ## show the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ format: $(STAMP) ## put the code into the project's format
 
 bench: $(STAMP)  ## make bench NAME=jobs: prints JSON lines only, one a case
 	@$(BIN)/python bench/$(NAME).py
+
+conformance: $(STAMP) ## make conformance SUITE=path: a checked-out CWL conformance suite, in real containers
+	@scripts/cwl-conformance $(BIN)/python $(SUITE)
 
 clean:           ## remove what the build made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build
