@@ -51,6 +51,7 @@ from isthmus.domain.sites import SiteSpec
 from isthmus.domain.views import ServerView
 from isthmus.panel import application
 from isthmus.panel.live import Live
+from isthmus.panel.openid import Provider, provider_of
 from isthmus.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,9 @@ class App:
         api = http.create(services)
         live = Live(services)
         stack.push_async_callback(live.close)
-        panel = application.create(services, Overviews(db, services.sites, clock), live, settings.url)
+        panel = application.create(
+            services, Overviews(db, services.sites, clock), live, settings.url, _provider(settings)
+        )
         return cls(
             settings=settings,
             services=services,
@@ -184,9 +187,23 @@ def _locked(settings: Settings) -> Iterator[None]:
 
 def _features(settings: Settings) -> tuple[str, ...]:
     """What this server can do that others may not."""
-    optional = {"ssh": "asyncssh", "postgresql": "psycopg"}
+    optional = {"ssh": "asyncssh", "postgresql": "psycopg", "openid": "authlib"}
     found = [name for name, module in optional.items() if importlib.util.find_spec(module)]
     return (*found, *(["tls"] if settings.https else []))
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.openid:
+        return None
+    return provider_of(
+        settings.openid,
+        settings.openid_client,
+        settings.openid_secret,
+        settings.openid_claim,
+        settings.openid_role,
+        settings.openid_label,
+        settings.url,
+    )
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -348,6 +348,32 @@ def test_nested_dependencies_and_what_is_not_waited_for(engine, tmp_path):
     assert (tmp_path / "left").read_text() == "done"
 
 
+def test_what_nested_tasks_write_is_what_the_outer_one_leaves(engine):
+    @task(c=INOUT)
+    def outer(c):
+        multiply(np.eye(4), np.eye(4), c)
+        multiply(np.eye(4), np.eye(4), c)
+
+    @task(blocks={Type: TABLE["COLLECTION_INOUT"], Depth: 2})
+    def replace(blocks):
+        for row in blocks:
+            row[0] = row[0] + 1
+
+    @task(blocks={Type: TABLE["COLLECTION_INOUT"], Depth: 2}, returns=1)
+    def outer_collection(blocks):
+        replace(blocks)
+        replace(blocks)
+        return True
+
+    c = np.zeros((4, 4))
+    outer(c)
+    outer(c)
+    assert (wait_on(c) == 4 * np.eye(4)).all()
+    blocks = [[np.zeros(3)], [np.ones(3)]]
+    assert wait_on(outer_collection(blocks))
+    assert [row[0][0] for row in wait_on(blocks)] == [2, 3]
+
+
 def test_a_nested_failure_is_the_outer_ones(parallel):
     @task(returns=1, on_failure="FAIL")
     def outer():

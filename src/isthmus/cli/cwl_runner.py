@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     settings = running.HereSettings(engine=options.engine, cpus=options.cpus, stop_early=not options.keep_going)
     try:
         watcher = _watch_quietly if options.quiet else _watch
-        finish = running.drive_here(program, opened.given, f"{scratch.path}/steps", settings, watcher)
+        finish = running.drive(program, opened.given, f"{scratch.path}/steps", settings, watcher)
         found = results.deliver(finish.outputs, os.path.abspath(options.outdir), owned=scratch.path)
     finally:
         program.close()

@@ -11,7 +11,10 @@ import typer
 from isthmus.cli.output import Format, Output, note
 
 if TYPE_CHECKING:
+    from isthmus.client import AsyncClient
     from isthmus.workflows.driver.book import Entry
+    from isthmus.workflows.placing import Bindings
+    from isthmus.workflows.running import Abroad
 
 app = typer.Typer(no_args_is_help=True, help="Run CWL workflows, each step where it fits.")
 
@@ -22,8 +25,20 @@ PASSED = {"allow_extra_args": True, "ignore_unknown_options": True}
 @app.command(context_settings=PASSED)
 def run(
     context: typer.Context,
-    process: Annotated[str, typer.Argument(help="A CWL file, its URL, or FILE#NAME.", show_default=False)],
+    process: Annotated[
+        str, typer.Argument(help="A CWL file, its URL, FILE#NAME, or a streamflow.yml.", show_default=False)
+    ],
     inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
+    bindings: Annotated[
+        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
+    ] = None,
+    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    server: Annotated[
+        bool, typer.Option("--server", help="Sites of the server of `isthmus login`, not of this machine.")
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust-host-keys", help="Pin the host keys of new sites, without asking.")
+    ] = False,
     outdir: Annotated[Path, typer.Option(help="Where the outputs go.")] = Path(),
     reuse: Annotated[bool, typer.Option(help="Take results that an earlier run made of the same.")] = True,
     keep_going: Annotated[bool, typer.Option(help="After a failure, go on with what does not need it.")] = False,
@@ -38,9 +53,13 @@ def run(
     words = list(context.args)
     if inputs.startswith("--"):
         words, inputs = [inputs, *words], ""
+    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
     opened = opening.opened(process, inputs, words)
     for told in opened.strange:
         note(f"isthmus: {told}")
+    if bindings is not None:
+        _bindings(bindings, workflow).check(opened.program.graph)
+    opened.program.inputs(opened.given)
     runs = Runs()
     folder, book = runs.begin(
         {
@@ -51,9 +70,34 @@ def run(
             "outdir": str(outdir.absolute()),
             "settings": {"engine": engine, "cpus": cpus, "stop_early": not keep_going},
             "reuse": reuse,
+            "bindings": str(bindings.absolute()) if bindings is not None else "",
+            "workflow": workflow,
+            "server": server,
+            "trust": trust,
         }
     )
     raise typer.Exit(_go(opened.program, opened.given, folder, book, runs, quiet=quiet))
+
+
+def _streamflow(process: str, inputs: str, bindings: Path | None, workflow: str) -> tuple[str, str, Path | None]:
+    """The process, inputs and bindings, where it is a streamflow.yml that names them."""
+    from isthmus.workflows.streamflow import reading
+
+    if not reading.is_streamflow(process):
+        return process, inputs, bindings
+    found = reading.read(Path(process), workflow)
+    for told in found.notes:
+        note(f"isthmus: {told}")
+    return found.process, inputs or found.inputs, bindings or Path(process)
+
+
+def _bindings(path: Path, workflow: str) -> "Bindings":
+    from isthmus.workflows import bindings
+    from isthmus.workflows.streamflow import reading
+
+    if reading.is_streamflow(str(path)):
+        return reading.read(path, workflow).bindings
+    return bindings.read(path)
 
 
 @app.command()
@@ -86,8 +130,9 @@ def _go(program: Any, given: Any, folder: Path, book: Any, runs: Any, *, quiet: 
     memory = running.Memory(run=folder.name, book=book, results=runs.results(), reuse=facts["reuse"])
     settings = running.HereSettings(**facts["settings"])
     try:
+        abroad = _abroad(facts)
         with locked(folder):
-            finish = running.drive_here(program, given, running.steps_of(folder), settings, watcher, memory)
+            finish = running.drive(program, given, running.steps_of(folder), settings, watcher, memory, abroad)
             found = results.deliver(finish.outputs, facts["outdir"], owned=str(folder), keep=True)
             book.note(outputs=found)
     except BaseException:
@@ -105,6 +150,25 @@ def _go(program: Any, given: Any, folder: Path, book: Any, runs: Any, *, quiet: 
         note(f"isthmus: the run failed. When that is mended: isthmus workflow resume {folder.name}")
         return 1
     return 0
+
+
+def _abroad(facts: dict[str, Any]) -> "Abroad | None":
+    """How steps get to sites, where the bindings send any there."""
+    if not facts.get("bindings"):
+        return None
+    from isthmus.workflows import running
+    from isthmus.workflows.driver.delivery import brought
+
+    bindings = _bindings(Path(facts["bindings"]), facts["workflow"])
+    if not bindings.remote and not any(target.image for target in bindings.steps.values()):
+        return None
+
+    async def connect() -> "AsyncClient":
+        from isthmus.client import AsyncClient
+
+        return AsyncClient() if facts["server"] else await AsyncClient.embedded()
+
+    return running.Abroad(bindings=bindings, connect=connect, trust_host_keys=facts["trust"], then=brought)
 
 
 class _Watcher:

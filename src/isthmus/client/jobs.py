@@ -82,10 +82,14 @@ class Jobs:
         label: Mapping[str, str] | None = None,
         array: int = 0,
         since: datetime | None = None,
+        queue: bool = False,
         before: int = 0,
         limit: int = 50,
     ) -> JobPage:
-        """A page of jobs, the newest first. `state`: states, or waiting, running, live, ended."""
+        """A page of jobs, the newest first. `state`: states, or waiting, running, live, ended.
+
+        With `queue`: what is queued, in the order in which it will be placed; of the rest `user` and `name` count.
+        """
         labels = [f"{key}={value}" for key, value in (label or {}).items()]
         query = {
             "state": [state] if isinstance(state, str) else [*state],
@@ -95,6 +99,7 @@ class Jobs:
             "label": labels,
             "array": array or None,
             "since": since,
+            "queue": queue or None,
             "before": before or None,
             "limit": limit,
         }

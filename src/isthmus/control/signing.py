@@ -121,6 +121,22 @@ class Signing:
 
         return await self._db.write(begin)
 
+    async def add_identity(self, caller: Caller, who: External) -> None:
+        """Let the caller sign in as who the provider says they are. Raises Conflict where that is another's."""
+        require(caller, Role.VIEWER, Scope.ADMIN)
+        now = self._now()
+
+        def write(conn: Connection) -> None:
+            owner = signing.user_of_identity(conn, who.issuer, who.subject)
+            if owner is None:
+                signing.add_identity(conn, who.issuer, who.subject, caller.user.id, now=now)
+                message = f"{who.name} at {who.issuer}"
+                events.add(conn, caller.user.name, "user", caller.user.name, "linked", now=now, message=message)
+            elif owner != caller.user.id:
+                raise Conflict("That account signs somebody else in here.", hint="Ask an admin.", code="linked")
+
+        await self._db.write(write)
+
     def _adopt(self, conn: Connection, who: External, role: Role | None) -> int:
         now = self._now()
         if users.find(conn, who.name) is not None:

@@ -270,8 +270,7 @@ class Supervisor:
         """
         self.cycles += 1
         now = self.clock.now().timestamp()
-        if look:
-            await self._take_changes()
+        looked = await self._look() if look else {}
         next_wake = self._backlog.wake(self.clock.monotonic())
         snapshots = [place.snapshot for place in self._places.values()]
         steps = await self._resizing.steps(snapshots, self._backlog.ready, self._live, now)
@@ -285,24 +284,45 @@ class Supervisor:
             result.assignments.extend(steps.starts)
             result.waiting.update(steps.waiting)
             if result.assignments:
-                await self._start(result.assignments, now)
+                for job_id in await self._start(result.assignments, now):
+                    looked.pop(job_id, None)
             await self._note_waiting(result)
+        if looked:
+            await self._take_marks(looked)
         longest = max(0.05, min(LONGEST_SLEEP_S, steps.wake_s))
         if next_wake is None:
             return longest
         return max(0.05, min(longest, next_wake - self.clock.monotonic()))
 
-    async def _take_changes(self) -> None:
-        changed, sites, mark = await self.record(_take_changes)
+    async def _look(self) -> dict[int | str, Any]:
+        """Take in what is marked as changed: rows by a job's id or a site's name. The marks stay.
+
+        A job that is placed in this cycle loses its mark with the attempt that it gets: no write is spent on it before.
+        """
+        jobs, sites, mark = await self.db.read(_marked)
+        await self._take_in(jobs, sites, mark)
+        return {row.id: row for row in jobs} | {row.name: row for row in sites}
+
+    async def _take_marks(self, looked: Mapping[int | str, Any]) -> None:
+        """Take the marks off what was looked at; what has changed since is taken in, and planned for."""
+        jobs, sites, mark = await self.record(_take_marks)
+        jobs = [row for row in jobs if looked.get(row.id) != row]
+        sites = [row for row in sites if looked.get(row.name) != row]
+        if jobs or sites:
+            await self._take_in(jobs, sites, mark)
+            self._freed.set()
+
+    async def _take_in(self, jobs: Sequence[Any], sites: Sequence[Any], mark: Mark) -> None:
         if sites:
             await self._load_sites(sites)
-        if changed:
+        if jobs:
             await self._needs.refresh(mark)
-        for row in changed:
+        for row in jobs:
             self._take_job(row)
 
-    async def _start(self, assignments: list[Assignment], now: float) -> None:
-        """Commit the attempts, then hand them to the workers."""
+    async def _start(self, assignments: list[Assignment], now: float) -> set[int]:
+        """Commit the attempts, then hand them to the workers; the jobs that have one now."""
+        started: set[int] = set()
         for start in range(0, len(assignments), 500):
             part = assignments[start : start + 500]
             needs = {one.job: self._backlog.need_of(one.job) for one in part}
@@ -310,6 +330,8 @@ class Supervisor:
             self._backlog.drop_many([one.job for one in part])
             for live in begun:
                 self._adopt(live)
+            started.update(live.job_id for live in begun)
+        return started
 
     async def _stop(self, live: Live, now: float) -> None:
         """Stop an attempt, for its job to go on later or with another number of GPUs. That it is no kill is kept."""
@@ -366,6 +388,7 @@ class Supervisor:
                 site_id=place.row.id,
                 node="",
                 exit_code=None,
+                attention=False,
             )
             begun.append(
                 Live(
@@ -504,7 +527,11 @@ class Supervisor:
         self._freed.set()
 
 
-def _take_changes(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
+def _marked(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
+    return job_rows.marked(conn), site_rows.marked(conn), needs_mark(conn)
+
+
+def _take_marks(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
     return job_rows.take_attention(conn), site_rows.take_attention(conn), needs_mark(conn)
 
 

@@ -217,9 +217,14 @@ def open_jobs(conn: Connection) -> Iterable[JobRow]:
     return conn.execution_options(yield_per=2000).execute(statement)
 
 
+def marked(conn: Connection) -> Sequence[JobRow]:
+    """The jobs that the supervisor must look at."""
+    return conn.execute(_ATTENTION).all()
+
+
 def take_attention(conn: Connection) -> Sequence[JobRow]:
     """The jobs that the supervisor must look at, each once: the mark is taken off."""
-    rows = conn.execute(_ATTENTION).all()
+    rows = marked(conn)
     ids = [row.id for row in rows]
     for start in range(0, len(ids), PART):
         conn.execute(_SEEN, {"some": ids[start : start + PART]})

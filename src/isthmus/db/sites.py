@@ -88,9 +88,14 @@ def change(connection: Connection, site_id: int, **columns: Any) -> None:
         tell(connection, SUPERVISOR)
 
 
+def marked(connection: Connection) -> Sequence[SiteRow]:
+    """The sites that the supervisor must look at."""
+    return connection.execute(_ATTENTION).all()
+
+
 def take_attention(connection: Connection) -> Sequence[SiteRow]:
     """The sites that the supervisor must look at, each once: the mark is taken off."""
-    rows = connection.execute(_ATTENTION).all()
+    rows = marked(connection)
     if rows:
         ids = [row.id for row in rows]
         connection.execute(update(sites).where(sites.c.id.in_(ids)).values(attention=False))

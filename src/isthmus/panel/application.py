@@ -12,9 +12,25 @@ from isthmus.api.limits import BodyLimit
 from isthmus.api.services import Services
 from isthmus.control.overview import Overviews
 from isthmus.domain.errors import IsthmusError, NotFound
-from isthmus.panel import compare, data, entry, events, files, home, job, jobs, logs, people, preferences, sites, submit
+from isthmus.panel import (
+    compare,
+    data,
+    entry,
+    events,
+    files,
+    home,
+    job,
+    jobs,
+    logs,
+    openid,
+    people,
+    preferences,
+    sites,
+    submit,
+)
 from isthmus.panel import live as live_pages
 from isthmus.panel.live import Live
+from isthmus.panel.openid import Provider
 from isthmus.panel.rendering import STATIC
 from isthmus.panel.visitor import Panel, refused
 
@@ -97,10 +113,10 @@ class Front:
         await (self._panel if mine else self._api)(scope, receive, send)
 
 
-def create(services: Services, overviews: Overviews, live: Live, url: str) -> ASGIApp:
+def create(services: Services, overviews: Overviews, live: Live, url: str, provider: Provider | None = None) -> ASGIApp:
     """The panel over these use cases. ``url``: how others reach the server."""
     panel = Panel(services=services, signing=services.signing, renderer=live.renderer, url=url)
-    panel.parts.update(overviews=overviews, live=live)
+    panel.parts.update(overviews=overviews, live=live, openid=provider)
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, IsthmusError)
@@ -117,6 +133,7 @@ def create(services: Services, overviews: Overviews, live: Live, url: str) -> AS
         routes=[
             Route("/static/{digest}/{name:path}", static, methods=["GET"]),
             Route("/favicon.ico", favicon, methods=["GET"]),
+            *(openid.routes(panel, provider) if provider else ()),
             *entry.routes(panel),
             *(route for pages in PAGES for route in pages.routes(panel)),
         ],

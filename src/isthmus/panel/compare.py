@@ -154,14 +154,22 @@ def _axes(
     for name, column in parameters.items():
         numbers = [_number(text) for text in column]
         if all(number is not None for number in numbers):
-            axes.append({"name": name, "values": numbers})
+            axes.append({"name": name, "metric": False, "values": numbers})
         elif len(set(column)) <= 12:
             words = sorted(set(column))
-            axes.append({"name": name, "words": words, "values": [words.index(text) for text in column]})
+            axes.append(
+                {"name": name, "metric": False, "words": words, "values": [words.index(text) for text in column]}
+            )
     for name in names:
         lasts = [values.get(job.id, {}).get(name) for job in jobs]
         axes.append({"name": name, "metric": True, "values": [ends.last if ends else None for ends in lasts]})
-    return {"axes": axes[:14], "jobs": [{"id": job.id, "name": job.name or f"job {job.id}"} for job in jobs]}
+    axes = axes[:14]
+    chosen = next((number for number, axis in enumerate(axes) if axis["metric"]), 0)
+    return {
+        "axes": axes,
+        "colour": chosen,
+        "jobs": [{"id": job.id, "name": job.name or f"job {job.id}"} for job in jobs],
+    }
 
 
 def _number(text: str) -> float | None:

@@ -26,7 +26,7 @@ def routes(panel: Panel) -> list[BaseRoute]:
 async def sign_in(panel: Panel, request: Request) -> Response:
     """The form, and what comes from it."""
     if request.method == "GET":
-        return _form(panel, request, next_page=request.query_params.get("next", "/"))
+        return sign_in_form(panel, request, next_page=request.query_params.get("next", "/"))
     form = await read_form(request)
     name, password, token = (form.get(field, "") for field in ("name", "password", "token"))
     next_page = form.get("next", "/")
@@ -39,8 +39,8 @@ async def sign_in(panel: Panel, request: Request) -> Response:
         else:
             raise Unauthenticated("Give a name with its password, or a token.")
     except IsthmusError as error:
-        return _form(panel, request, next_page=next_page, error=error, name=name, status=error.status)
-    return _signed_in(panel, session, next_page)
+        return sign_in_form(panel, request, next_page=next_page, error=error, name=name, status=error.status)
+    return signed_in(panel, session, next_page)
 
 
 async def by_link(panel: Panel, request: Request) -> Response:
@@ -48,8 +48,8 @@ async def by_link(panel: Panel, request: Request) -> Response:
     try:
         session = await panel.signing.by_link(request.path_params["code"], browser_of(request))
     except IsthmusError as error:
-        return _form(panel, request, next_page="/", error=error, status=error.status)
-    return _signed_in(panel, session, "/")
+        return sign_in_form(panel, request, next_page="/", error=error, status=error.status)
+    return signed_in(panel, session, "/")
 
 
 async def sign_out(panel: Panel, request: Request) -> Response:
@@ -62,14 +62,15 @@ async def sign_out(panel: Panel, request: Request) -> Response:
     return response
 
 
-def _signed_in(panel: Panel, session: str, next_page: str) -> Response:
+def signed_in(panel: Panel, session: str, next_page: str) -> Response:
+    """On to the page that one wanted, with the session."""
     response = RedirectResponse(local(next_page), status_code=303)
     panel.set_cookie(response, "session", session, max_age=int(IDLE_S))
     panel.drop_cookie(response, "form")
     return response
 
 
-def _form(
+def sign_in_form(
     panel: Panel,
     request: Request,
     *,
@@ -78,6 +79,7 @@ def _form(
     name: str = "",
     status: int = 200,
 ) -> Response:
+    """The form, with what went wrong."""
     mark = request.cookies.get(panel.cookie("form"), "") or new_secret()
     response = panel.renderer.page(
         "sign-in.html",

@@ -26,6 +26,7 @@ async def _page(visitor: Visitor, *, error: IsthmusError | None = None, form: di
         secrets=await visitor.services.identity.secrets(caller),
         views=await signing.saved_views(caller),
         server=visitor.services.server,
+        openid=visitor.panel.parts["openid"],
         error=error,
         form=defaultdict(str, form or {}),
     )

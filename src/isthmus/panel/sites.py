@@ -10,7 +10,7 @@ from isthmus.client import addresses
 from isthmus.control.jobs import JobFilter
 from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.domain.sites import SiteSpec
-from isthmus.domain.views import SiteView
+from isthmus.domain.views import SiteLoad, SiteView
 from isthmus.panel.rendering import written
 from isthmus.panel.visitor import Pages, Visitor
 
@@ -22,7 +22,7 @@ async def table(visitor: Visitor) -> Response:
     """All sites."""
     found = await visitor.services.sites.list(visitor.caller)
     loads = await visitor.services.sites.loads(visitor.caller)
-    return visitor.page("sites.html", sites=[(site, totals(site), loads.get(site.name, {})) for site in found])
+    return visitor.page("sites.html", sites=[(site, totals(site), loads.get(site.name, SiteLoad())) for site in found])
 
 
 @pages.get("/sites/{name}")
@@ -37,7 +37,7 @@ async def one(visitor: Visitor) -> Response:
         "site.html",
         site=site,
         total=totals(site),
-        load=loads.get(name, {}),
+        load=loads.get(name, SiteLoad()),
         jobs=jobs.jobs,
         replicas=replicas,
         spec=_written(site),

@@ -17,10 +17,12 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.datastructures import MultiDict, QueryParams
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from isthmus.api import problems
 from isthmus.api.services import Services
 from isthmus.control.signing import IDLE_S, Browser, Signing, Visit
 from isthmus.domain.errors import Forbidden, Invalid, IsthmusError, Unauthenticated
@@ -190,6 +192,11 @@ async def _answer(panel: Panel, page: PageOf, request: Request) -> Response:
         return _to_sign_in(panel, request, error)
     except IsthmusError as error:
         return refused(panel, request, error, visitor)
+    except HTTPException:
+        raise
+    except Exception as error:  # noqa: BLE001 - the panel's edge: told as a page, its story in the log
+        hint = f"The server's log has the story under 'fault {problems.logged(error)}'."
+        return refused(panel, request, IsthmusError("The server failed at this page.", hint=hint), visitor)
 
 
 async def _refuse_foreign(visitor: Visitor) -> None:

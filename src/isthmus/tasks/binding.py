@@ -39,6 +39,7 @@ class Binding:
         self.keywords: dict[str, Any] = {}
         self._trees: list[tuple[Where, Any]] = []
         self.finally_delete: list[str] = []
+        self.files: list[str] = []  # those that it writes
         self.names: dict[str, Any] = {}  # what each parameter was given
         self._arrange(args, kwargs)
 
@@ -190,9 +191,11 @@ class Binding:
             self._read(datum)
         elif how.direction == "IN_DELETE":
             self._write(None, (), datum, "INOUT", None)
+            self.files.append(path)
             self.finally_delete.append(path)
         else:
             self._write(None, (), datum, how.direction, None)
+            self.files.append(path)
         return os.fspath(value)
 
     def _files(self, name: str, value: Any, how: Parameter, depth: int) -> Any:

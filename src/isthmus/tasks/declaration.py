@@ -92,6 +92,12 @@ class Task:
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
     @property
+    def is_job(self) -> bool:
+        """Whether a call becomes a job of the platform."""
+        options = self.options
+        return bool(options.site or options.image or options.resources)
+
+    @property
     def shape(self) -> "Shape":
         """Its parameters and results, found out at the first call."""
         if self._shape is None:
@@ -179,9 +185,7 @@ class Shape:
             and not task.alternatives
             and not task.transforms
             and not options.chunk_size
-            and not options.site
-            and not options.image
-            and not options.resources
+            and not task.is_job
             and task.kind is None
             and not task.constraints
         )

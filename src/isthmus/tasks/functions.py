@@ -102,7 +102,13 @@ def _blank() -> Task:
 
 def body_of(task: Task) -> Callable[..., Any]:
     """What runs for a call of the task."""
-    run: Callable[..., Any] = task.function if task.kind is None else functools.partial(task.kind.run, task)
+    run: Callable[..., Any] = task.function
+    if task.kind is not None:
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return task.kind.run(task, *args, **kwargs)
+
+        run.__module__, run.__qualname__ = task.function.__module__, task.function.__qualname__
     if task.around:
         from isthmus.tasks.kinds.around import wrapped
 

@@ -12,12 +12,13 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound, nearest
 from isthmus.tasks import settings as configuration
 from isthmus.tasks.binding import Binding
 from isthmus.tasks.calls import PLAIN, Encoding
+from isthmus.tasks.checkpoint import Checkpoint
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task
 from isthmus.tasks.engines.base import Engine
@@ -27,6 +28,10 @@ from isthmus.tasks.graph import DONE, READY, WAITING, Datum, Graph, Node, Versio
 from isthmus.tasks.groups import Group, Waiter
 from isthmus.tasks.settings import Settings
 from isthmus.tasks.tracking import Tracker
+from isthmus.tasks.watch import Watcher, watchers
+
+if TYPE_CHECKING:
+    from isthmus.tasks.jobs import Jobs
 
 _POLL_EVERY = 255  # calls between two looks for results, less one: a mask
 _POLL_OFTEN = 15  # of calls that take longer to make
@@ -42,16 +47,19 @@ class Program:
         self.tracker = Tracker()
         self.live = 0
         self.submitted = itertools.count(1)
-        self.watchers: list[Any] = []  # told of each task: progress, trace, graph
-        self.checkpoint: Any = None
+        self.watchers: list[Watcher] = watchers(settings)
+        self.checkpoint: Checkpoint | None = None
         self._files: dict[str, Datum] = {}
         self._groups: dict[str, Group] = {}
         self._group: Group | None = None
+        self._jobs: Jobs | None = None
         self._idle: list[Waiter] = []
         self._room: Waiter | None = None
         self._unseen: list[BaseException] = []
         self._closed = False
         self.engine = engine(self)
+        if settings.checkpoint:
+            self.checkpoint = Checkpoint(settings.checkpoint, self.engine)
 
     # -- calls -------------------------------------------------------------------------------------------------
 
@@ -100,7 +108,14 @@ class Program:
                 return result
         binding = Binding(self, task, args, kwargs)
         returns = _returns(task, binding)
-        processors = units(task, binding.names, self.engine.workers) if task.constraints else 1
+        if task.is_job:
+            if self._jobs is None:
+                from isthmus.tasks.jobs import Jobs
+
+                self._jobs = Jobs(self)
+            processors = 0
+        else:
+            processors = units(task, binding.names, self.engine.workers) if task.constraints else 1
         binding.number()
         encoding = binding.encoding()
         graph, in_place = self.graph, self.engine.in_place
@@ -110,9 +125,10 @@ class Program:
             node.units = processors
             made = [Future(graph.result(node), in_place) for _ in range(returns)]
             binding.apply(node)
-            if self.checkpoint is not None and self.checkpoint.resume(node):
+            kept = self.checkpoint.resume(node, binding.files) if self.checkpoint is not None else None
+            if kept is not None:
                 self._count(node)
-                self.finished(node, self.checkpoint.values(node), 0.0)
+                self._ended(node, self.graph.finish(node, kept))
             else:
                 self._submit(node)
         for path in binding.finally_delete:
@@ -128,9 +144,19 @@ class Program:
     def _submit(self, node: Node) -> None:
         self._count(node)
         if self.graph.add(node):
-            self.engine.ready((node,))
+            self._ready((node,))
         elif node.state == WAITING:
             self.engine.added(node)
+
+    def _ready(self, nodes: Sequence[Node]) -> None:
+        if self._jobs is not None:
+            for node in nodes:
+                if node.units == 0 and node.function.is_job:
+                    self._jobs.start(node)
+            nodes = [node for node in nodes if node.units or not node.function.is_job]
+            if not nodes:
+                return
+        self.engine.ready(nodes)
 
     def _count(self, node: Node) -> None:
         self.live += 1
@@ -153,8 +179,8 @@ class Program:
 
     # -- ends of tasks (locked) --------------------------------------------------------------------------------
 
-    def finished(self, node: Node, values: Sequence[Any], seconds: float) -> None:
-        """The task has ended well and left these stored values. The engine's thread; locked."""
+    def finished(self, node: Node, values: Sequence[Any], seconds: float, where: int = 0) -> None:
+        """The task has ended well on worker `where` and left these stored values. The engine's thread; locked."""
         task = node.function
         task.seconds = seconds if task.seconds < 0 else 0.8 * task.seconds + 0.2 * seconds
         if node.state >= DONE:
@@ -165,7 +191,7 @@ class Program:
                 return
         if self.checkpoint is not None:
             self.checkpoint.keep(node, values)
-        self._ended(node, self.graph.finish(node, values))
+        self._ended(node, self.graph.finish(node, values), seconds, where)
 
     def failed(self, node: Node, error: BaseException, *, retry: bool = True) -> None:
         """The task has raised, or its worker died. The engine's thread; locked."""
@@ -181,7 +207,7 @@ class Program:
             node.sent_to = None
             for watcher in self.watchers:
                 watcher.retried(node)
-            self.engine.ready((node,))
+            self._ready((node,))
         elif policy == IGNORE:
             self._ended(node, self.graph.finish(node, self._substitutes(node)))
         elif policy == CANCEL_SUCCESSORS:
@@ -233,8 +259,8 @@ class Program:
             self._end(other)
         self._ended(node, ready)
 
-    def _ended(self, node: Node, ready: Iterable[Any]) -> None:
-        self._end(node)
+    def _ended(self, node: Node, ready: Iterable[Any], seconds: float = 0.0, where: int = -1) -> None:
+        self._end(node, seconds, where)
         nodes: list[Node] | None = None
         for one in ready:
             if type(one) is Node:
@@ -245,9 +271,9 @@ class Program:
             else:
                 one.release()
         if nodes is not None:
-            self.engine.ready(nodes)
+            self._ready(nodes)
 
-    def _end(self, node: Node) -> None:
+    def _end(self, node: Node, seconds: float = 0.0, where: int = -1) -> None:
         self.live -= 1
         if node.group is not None:
             group = node.group
@@ -259,7 +285,7 @@ class Program:
                         waiter.release()
                 group = group.outer
         for watcher in self.watchers:
-            watcher.ended(node)
+            watcher.ended(node, seconds, where)
         node.args = node.encoding = None
         node.outputs = None
         if self._room is not None and self.live <= self.settings.pending * 0.9:
@@ -272,6 +298,8 @@ class Program:
 
     def _cancel(self, nodes: Iterable[Node], *, kill: bool = False, why: str = "It was cancelled.") -> None:
         for node in nodes:
+            if self._jobs is not None and kill:
+                self._jobs.cancel(node)
             if node.state < DONE and self.engine.cancel(node, kill=kill):
                 ready, lost = self.graph.fail(node, TaskCancelled(f"{node.function.name}: {why}"), lambda _, e: e)
                 for other in lost:
@@ -520,6 +548,33 @@ class Program:
         with self.lock:
             return self.tracker.forget(value) is not None or type(value) is Future
 
+    # -- the whole ---------------------------------------------------------------------------------------------
+
+    def limit_time(self, seconds: float) -> None:
+        """Cancel what is left, and what runs, when so many seconds are over."""
+
+        def over() -> None:
+            with self.lock:
+                self._cancel(self.engine.nodes(), kill=True, why=f"The wall clock limit of {seconds:g} s is over.")
+
+        timer = threading.Timer(seconds, over)
+        timer.daemon = True
+        timer.start()
+
+    def resize(self, more: int) -> None:
+        """Take so many more workers, or fewer; at least one stays. Raises Invalid where the engine can't."""
+        change = getattr(self.engine, "resize", None)
+        if change is None:
+            raise Invalid(f"The engine {self.engine.name!r} has a fixed number of workers.")
+        with self.lock:
+            change(max(1, self.engine.workers + more))
+
+    def snapshot(self) -> None:
+        """Write down the results of all that has ended, if checkpoints are kept. Blocks until every task has ended."""
+        self.barrier()
+        if self.checkpoint is not None:
+            self.checkpoint.flush()
+
     # -- the end -----------------------------------------------------------------------------------------------
 
     def close(self, *, kill: bool = False) -> None:
@@ -536,6 +591,8 @@ class Program:
                     self.engine.wait(waiter, None)
         finally:
             self._closed = True
+            if self._jobs is not None:
+                self._jobs.close()
             self.engine.close(kill=kill)
             for watcher in self.watchers:
                 watcher.close()

@@ -52,6 +52,11 @@ class Tracker:
             self._strong.pop(id(value), None)
         return datum
 
+    def clear(self) -> None:
+        """Know nothing."""
+        self._weak.clear()
+        self._strong.clear()
+
     def __len__(self) -> int:
         return len(self._weak) + len(self._strong)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from isthmus.workflows.dataflow.graph import Graph, Step
-from isthmus.workflows.work import Ended, Folders, Left, Need, Work
+from isthmus.workflows.work import Ended, Folders, Left, Need, Wanted, Work
 
 
 class Run(Protocol):
@@ -15,6 +15,9 @@ class Run(Protocol):
 
     def work(self, folders: Folders, *, contained: bool = True) -> Work:
         """What is to be done, with paths as the command sees them."""
+
+    def wanted(self) -> Wanted:
+        """What `collect` will look for, where that is not on this machine."""
 
     def identity(self, identify: Callable[[str], str]) -> dict[str, Any]:
         """What its result depends on, in parts, as JSON can say it; ``identify`` tells a location's content."""
@@ -37,6 +40,9 @@ class Program(Protocol):
 
     def begin(self, step: Step, inputs: dict[str, Any]) -> "Run | dict[str, Any]":
         """A run that needs a place, or the outputs, where none is needed. Raises StepFailed."""
+
+    def reads(self, step: Step) -> bool:
+        """Whether preparing or beginning the step may read what its input files hold."""
 
     def check(self, outputs: Mapping[str, Any]) -> None:
         """Raise StepFailed unless the run's outputs are what they are declared to be."""

@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from isthmus.workflows.driver.book import Entry
+from isthmus.workflows.placing import step_of
 
 WIDTH = 50
 MOST_LINES = 60
@@ -45,14 +46,6 @@ def summary(facts: dict[str, Any], entries: list[Entry]) -> dict[str, Any]:
         "cpu_s": sum(one["cpu_s"] for one in steps.values()),
         "steps": steps,
     }
-
-
-def step_of(task: str) -> str:
-    """The step of a task, without scatter positions and rounds: ``train[3]/fit#1`` is ``train/fit``."""
-    found = []
-    for part in task.split("/"):
-        found.append(part.partition("[")[0].partition("#")[0])
-    return "/".join(found)
 
 
 def lines(facts: dict[str, Any], entries: list[Entry]) -> list[str]:

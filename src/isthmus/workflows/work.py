@@ -95,7 +95,31 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """What a command left: the work folder on this machine."""
+class LeftEntry:
+    """A file or folder that a job left at its site. ``path`` is relative to the work folder."""
 
-    folder: str
+    path: str
+    location: str
+    size: int
+    is_folder: bool
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a command left: the work folder on this machine, or what a job's outputs are at its site.
+
+    ``texts``: the text of small files at the site, of which `Wanted` said that they will be read.
+    """
+
+    folder: str = ""
+    entries: tuple[LeftEntry, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a job must say of what it leaves: patterns of paths in its work folder. ``texts``: those that are read."""
+
+    paths: tuple[str, ...]
+    texts: tuple[str, ...] = ()

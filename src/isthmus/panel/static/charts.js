@@ -79,7 +79,13 @@
       if (began) list = list.map((one) => ({ ...one, x: one.x.map((x) => x - one.x[0]) }));
       const last = this.figure.querySelector(".last");
       if (last) last.textContent = list.length === 1 ? units[this.unit](raw[0].y.at(-1)) + (this.unit === "plain" && raw[0].count > raw[0].x.length ? ` · ${raw[0].count.toLocaleString()} values` : "") : "";
-      if (!list.length) { this.plot?.destroy(); this.plot = null; box.textContent = "No values yet."; return; }
+      if (!list.some((one) => one.x.length > 1)) {
+        this.plot?.destroy();
+        this.plot = null;
+        const only = list.find((one) => one.x.length);
+        box.textContent = only ? `One value: ${units[this.unit](only.y[0])}` : "No values yet.";
+        return;
+      }
       if (!this.plot) box.textContent = "";
       this.plot?.destroy();
       const axis = { stroke: css("--muted"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), size: 4 }, font: "11px system-ui", size: 26 };

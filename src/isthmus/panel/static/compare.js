@@ -113,7 +113,14 @@
       pen.fillStyle = css("--muted");
       const ends = axis.words ? axis.words.map((word, i) => [word, bottom - (bottom - top) * axis.at(i)]) : [[show(axis.low), bottom], [show(axis.high), top]];
       pen.textAlign = n === axes.length - 1 ? "left" : "right";
-      for (const [text, y] of ends) pen.fillText(text.slice(0, 14), x(n) + (n === axes.length - 1 ? 6 : -6), y + 4);
+      pen.strokeStyle = css("--surface");
+      pen.lineWidth = 4; // so that a number stays readable where lines pass
+      for (const [text, y] of ends) {
+        const at = [text.slice(0, 14), x(n) + (n === axes.length - 1 ? 6 : -6), y + 4];
+        pen.strokeText(...at);
+        pen.fillText(...at);
+      }
+      pen.lineWidth = 1;
     });
   }
   canvas.addEventListener("mousemove", (event) => {

@@ -131,7 +131,8 @@
       let retry;
       const open = () => {
         source = new EventSource("/live");
-        source.addEventListener("hello", () => receive({ kind: "back" }, true));
+        // What happened between the page's making and now is asked for: nothing is missed.
+        source.addEventListener("hello", () => { receive({ kind: "back" }, true); everything(); });
         source.addEventListener("over", () => { receive({ kind: "over" }, true); source.close(); resolve(); });
         source.onmessage = (event) => receive({ kind: "news", news: JSON.parse(event.data) }, true);
         source.onerror = () => {
@@ -151,6 +152,11 @@
   if (banner) {
     const go = () => (navigator.locks ? navigator.locks.request("isthmus-live", listen) : listen());
     go();
+    if (navigator.locks) setTimeout(async () => {
+      // Where another tab listens, there is no hello here.
+      const held = (await navigator.locks.query()).held.some((lock) => lock.name === "isthmus-live");
+      if (held) everything();
+    }, 300);
     addEventListener("pageshow", (event) => { if (event.persisted) { go(); everything(); } });
     document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; everything(); } });
     for (const element of $$("[data-every]")) setInterval(() => refresh(element), 1000 * Number(element.dataset.every));

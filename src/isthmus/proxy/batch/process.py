@@ -55,21 +55,22 @@ class Process(object):
         """News of attempts, as soon as there are any, after ``wait_s`` at the latest, or when a request waits."""
         end = time.monotonic() + wait_s
         reply = {"attempts": {}, "queried": False, "query_error": "", "others": 0}
+        told: set = set()
         lingered = False
         while True:
-            told = self._hear(reply) if attempts else set()
+            told |= self._hear(reply) if attempts else set()
             found = self._look(attempts)
+            if not lingered and wait_s > LINGER_S and not all(_finished(seen) for seen in found.values()):
+                lingered = True
+                self._wait(requests, LINGER_S)
+                continue
             # The keeper told of an attempt, and its reports say nothing new: its runner was killed.
             silent = any(key in attempts and key not in found for key in told)
             due = silent or wait_s <= 0 or self._next_question() <= 0
             if attempts and query and due and not reply["query_error"]:
                 self._query(attempts, found, reply)
+            told.clear()
             left = end - time.monotonic()
-            goes_on = any(not _finished(seen) for seen in found.values())
-            if goes_on and not lingered and left > LINGER_S:
-                lingered = True
-                self._wait(requests, LINGER_S)
-                continue
             if found or left <= 0 or requests.waiting():
                 reply["attempts"] = found
                 return reply

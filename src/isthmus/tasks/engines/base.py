@@ -49,6 +49,12 @@ class Engine(Protocol):
     def get(self, stored: Any) -> Any:
         """The value that a version keeps, for the program itself. May block."""
 
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        """What `pack` has packed, with these inputs in the place of leaves. From any thread."""
+
+    def digest(self, stored: Any) -> bytes:
+        """A digest of a packed argument or a stored value: of its content, the same in another run."""
+
     def cancel(self, node: Node, *, kill: bool) -> bool:
         """Don't run it; with `kill`, end it where it runs. Whether it will not end by itself any more (locked)."""
 
@@ -61,8 +67,8 @@ class Host(Protocol):
 
     lock: Any
 
-    def finished(self, node: Node, values: Sequence[Any], seconds: float) -> None:
-        """The task has ended well and left these stored values (locked)."""
+    def finished(self, node: Node, values: Sequence[Any], seconds: float, where: int = 0) -> None:
+        """The task has ended well on worker `where`, and left these stored values (locked)."""
 
     def failed(self, node: Node, error: BaseException, *, retry: bool = True) -> None:
         """The task has raised, or its worker died (locked)."""

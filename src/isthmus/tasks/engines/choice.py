@@ -13,11 +13,15 @@ def make(settings: Settings) -> Any:
         return Sequential(settings)
     from isthmus.tasks.program import Program
 
-    def engine(program: Any) -> Any:
-        if settings.engine == "threads":
-            from isthmus.tasks.engines.threads import Threads
+    program: Program
+    if settings.engine == "threads":
+        from isthmus.tasks.engines.threads import Threaded
 
-            return Threads(program, settings)
+        program = Threaded(settings)
+        program.engine.start()
+        return program
+
+    def engine(program: Any) -> Any:
         if settings.engine == "ray":
             from isthmus.tasks.engines.ray import RayEngine
 

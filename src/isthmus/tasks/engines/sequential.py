@@ -142,6 +142,15 @@ class Sequential:
         """Nothing is kept of it."""
         return True
 
+    def limit_time(self, seconds: float) -> None:
+        """Calls can't be cancelled: each ends before the next begins."""
+
+    def resize(self, more: int) -> None:
+        """There are no workers."""
+
+    def snapshot(self) -> None:
+        """Nothing is kept."""
+
     def close(self, *, kill: bool = False) -> None:
         """Nothing runs."""
 

@@ -4,20 +4,57 @@ Tasks share the program's objects. So what a task changes is changed in place, o
 only reads must not be changed by the program until then.
 """
 
+import hashlib
 import itertools
+import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isthmus.tasks.calls import arguments, fill, results
+from isthmus.tasks.declaration import Task
+from isthmus.tasks.engines.sequential import Sequential
 from isthmus.tasks.failures import TaskCancelled, TaskTimedOut, noted
 from isthmus.tasks.functions import body_of
-from isthmus.tasks.futures import Future
 from isthmus.tasks.graph import DONE, READY, SENT, Node
 from isthmus.tasks.groups import Waiter
+from isthmus.tasks.program import Program
 from isthmus.tasks.settings import Settings, processors
+
+
+class Threaded(Program):
+    """A program whose tasks are threads of its own process. What a task calls runs where it stands, like a function.
+
+    It shares the program's objects with tasks that wait for it: waiting for others, they would wait for each other.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.here = threading.local()
+        self._inside = Sequential(settings)
+        super().__init__(settings, lambda program: Threads(program, settings))
+
+    def _within(self) -> bool:
+        return getattr(self.here, "inside", False)
+
+    def call(self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """As `Program.call`; within a task, run it now."""
+        return self._inside.call(task, args, kwargs) if self._within() else super().call(task, args, kwargs)
+
+    def wait_on(self, *values: Any) -> Any:
+        """As `Program.wait_on`; within a task, the values as they are."""
+        return self._inside.wait_on(*values) if self._within() else super().wait_on(*values)
+
+    def barrier(self) -> None:
+        """As `Program.barrier`; within a task, there is nothing to wait for."""
+        if not self._within():
+            super().barrier()
+
+    def wait_file(self, *paths: Any) -> None:
+        """As `Program.wait_file`; within a task, there is nothing to wait for."""
+        if not self._within():
+            super().wait_file(*paths)
 
 
 class Threads:
@@ -25,24 +62,21 @@ class Threads:
 
     name = "threads"
     in_place = True
+    depth = 0
 
     def __init__(self, program: Any, settings: Settings) -> None:
         self._program = program
         self.workers = settings.workers or processors()
-        self._here = threading.local()
         self._wake = threading.Condition(program.lock)
         self._ready: deque[Node] = deque()
         self._running: dict[Node, int] = {}
         self._units = 0
         self._bodies: dict[int, Any] = {}
+        self._numbers: dict[int, int] = {}  # thread -> worker
         self._sleeping = 0
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._names = itertools.count(1)
-
-    @property
-    def depth(self) -> int:
-        return getattr(self._here, "depth", 0)
 
     def start(self) -> None:
         from isthmus.tasks.threading_limits import limit
@@ -66,7 +100,7 @@ class Threads:
 
     def ready(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
-            if node.function.options.priority or node.depth:
+            if node.function.options.priority:
                 self._ready.appendleft(node)
             else:
                 self._ready.append(node)
@@ -80,36 +114,7 @@ class Threads:
         """Results come by themselves."""
 
     def wait(self, waiter: Waiter, timeout_s: float | None) -> bool:
-        depth = self.depth
-        if depth == 0:
-            return waiter.block(timeout_s)
-        # A task waits for its own tasks: meanwhile its thread runs deeper ones, so that two threads are enough.
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        while not waiter.released:
-            with self._wake:
-                node = self._deeper(depth)
-                if node is None:
-                    if waiter.released:
-                        return True
-                    self._sleeping += 1
-                    # Its own results wake nobody: look at the clock too.
-                    self._wake.wait(0.005 if end is None else min(0.005, max(0.0, end - time.monotonic())))
-                    self._sleeping -= 1
-            if node is not None:
-                self._run(node)
-            elif end is not None and time.monotonic() >= end:
-                return waiter.released
-        return True
-
-    def _deeper(self, depth: int) -> Node | None:
-        for place, node in enumerate(self._ready):
-            if node.state < DONE and node.depth >= depth:
-                del self._ready[place]
-                self._take(node)
-                return node
-            if place > 256:
-                break
-        return None
+        return waiter.block(timeout_s)
 
     def pack(self, value: Any) -> Any:
         return value
@@ -119,6 +124,12 @@ class Threads:
 
     def get(self, stored: Any) -> Any:
         return stored
+
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        return fill(packed, inputs)
+
+    def digest(self, stored: Any) -> bytes:
+        return hashlib.sha256(pickle.dumps(stored, 5)).digest()
 
     def cancel(self, node: Node, *, kill: bool) -> bool:
         ident = self._running.get(node)
@@ -142,6 +153,7 @@ class Threads:
     # -- threads -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        self._numbers[threading.get_ident()] = len(self._numbers)
         while True:
             with self._wake:
                 node = self._next()
@@ -177,10 +189,10 @@ class Threads:
         body = self._bodies.get(task.number)
         if body is None:
             body = self._bodies[task.number] = body_of(task)
-        before = self.depth
-        self._here.depth = node.depth + 1
+        self._program.here.inside = True
         begin = time.perf_counter()
         timer = self._timer(node)
+        ident = threading.get_ident()
         args: Sequence[Any] = ()
         keywords: dict[str, Any] = {}
         values: list[Any] | None = None
@@ -191,14 +203,10 @@ class Threads:
             args, keywords = arguments(node.args, encoding, inputs, lambda tree: fill(tree, inputs))
             outputs = len(node.outputs or ())
             value = body(*args, **keywords)
-            if type(value) in (Future, list, tuple, dict):
-                value = self._program.wait_on(value)  # futures of its own tasks
             outs = len(encoding.outs) if encoding is not None else 0
             values = results(value, outputs - outs, encoding, args, keywords, task.name)
         except BaseException as error:  # noqa: BLE001  (a task's SystemExit is the task's own end)
             failure = noted(error, task.name, args, keywords)
-        finally:
-            self._here.depth = before
         if timer is not None:
             timer.cancel()
         with self._wake:
@@ -209,11 +217,11 @@ class Threads:
                     node.state = READY
                 if failure is None:
                     assert values is not None
-                    self._program.finished(node, values, time.perf_counter() - begin)
+                    self._program.finished(node, values, time.perf_counter() - begin, self._numbers[ident])
                 else:
                     self._program.failed(node, failure)
-            if self._sleeping and (self._ready or self.depth or self._sleeping > 1):
-                self._wake.notify(len(self._ready) or 1)
+            if self._sleeping and self._ready:
+                self._wake.notify(len(self._ready))
 
     def _timer(self, node: Node) -> threading.Timer | None:
         limit = node.function.options.time_out

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from isthmus.workflows.cwl import files, formats, inputs, types
@@ -10,7 +10,7 @@ from isthmus.workflows.cwl.context import Context
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.model import ArrayType, CommandLineTool, Parameter, Process, RecordType, Type, UnionType
 from isthmus.workflows.locations import location, path_of
-from isthmus.workflows.work import StepFailed, Work
+from isthmus.workflows.work import StepFailed, Wanted, Work
 
 REPORT = "cwl.output.json"
 
@@ -50,6 +50,35 @@ def _kept_between(file: dict[str, Any]) -> dict[str, Any]:
     for name in ("_inside", "path", "dirname", "nameroot", "nameext"):
         file.pop(name, None)
     return file
+
+
+def wanted(context: Context, tool: CommandLineTool, work: Work) -> Wanted:
+    """What a job must say of what it leaves, so that `collect` can do its work. Raises StepFailed."""
+    paths: dict[str, None] = {}
+    texts: dict[str, None] = {REPORT: None}
+    collector = _Collector(context, tool, work, {}, None)  # type: ignore[arg-type]
+    for parameter in _leaves(tool.outputs.values()):
+        patterns = [work.stdout] if parameter.stream == "stdout" else [work.stderr] if parameter.stream else []
+        if parameter.output is not None:
+            patterns += collector.patterns(parameter.output.glob)
+            if parameter.output.load_contents or parameter.load_contents:
+                texts.update(dict.fromkeys(patterns))
+        paths.update(dict.fromkeys(patterns))
+        for secondary in parameter.secondary_files:
+            if "$(" in secondary.pattern or "${" in secondary.pattern:
+                paths["*"] = None
+            else:
+                paths.update(dict.fromkeys(files.secondary_name(each, secondary.pattern) for each in patterns))
+    return Wanted(paths=(*paths, REPORT), texts=tuple(texts))
+
+
+def _leaves(parameters: Iterable[Parameter]) -> Iterator[Parameter]:
+    for parameter in parameters:
+        kind = _record(parameter.type)
+        if kind is not None and parameter.output is None:
+            yield from _leaves(kind.fields.values())
+        else:
+            yield parameter
 
 
 def check(process: Process, found: Mapping[str, Any]) -> None:
@@ -95,7 +124,7 @@ class _Collector:
     def parameter(self, parameter: Parameter) -> Any:
         if parameter.stream in ("stdout", "stderr"):
             name = self._work.stdout if parameter.stream == "stdout" else self._work.stderr
-            return self._described(self._single(self._glob((name,)), parameter), parameter)
+            return self._described(self._single(self._tree.glob(name), parameter), parameter)
         kind = _record(parameter.type)
         if kind is not None and parameter.output is None:
             return {name: self.parameter(field) for name, field in kind.fields.items()}
@@ -122,15 +151,19 @@ class _Collector:
         return files.changed(found, _without_contents)
 
     def _glob(self, patterns: Iterable[str]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for pattern in patterns:
+        return [each for pattern in self.patterns(patterns) for each in self._tree.glob(pattern)]
+
+    def patterns(self, written: Iterable[str]) -> list[str]:
+        """Globs, evaluated, relative to the work folder."""
+        found: list[str] = []
+        for pattern in written:
             value = self._context.value(pattern)
             for each in value if isinstance(value, list) else [value]:
                 if each is None:
                     continue
                 if not isinstance(each, str):
                     raise StepFailed(f"A glob must be a string, but {pattern!r} is {each!r}.")
-                found += self._tree.glob(self._relative(each))
+                found.append(self._relative(each))
         return found
 
     def _relative(self, pattern: str) -> str:

@@ -43,12 +43,11 @@ class _Delivery:
 
     def _free(self, target: str) -> str:
         """The path, or one like it that nothing of this delivery has."""
-        number = self._taken.get(target, 0) + 1
+        found, number = target, self._taken.get(target, 1)
         root, extension = os.path.splitext(target)
-        found = target
         while found in self._taken:
-            found = f"{root}_{number}{extension}"
             number += 1
+            found = f"{root}_{number}{extension}"
         self._taken[target] = number
         self._taken.setdefault(found, 1)
         return found

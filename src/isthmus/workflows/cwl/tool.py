@@ -11,9 +11,9 @@ from isthmus.workflows.cwl.expressions import Script
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.model import CommandLineTool, ExpressionTool, InForce
 from isthmus.workflows.cwl.staging import Stage
-from isthmus.workflows.cwl.trees import LocalTree
+from isthmus.workflows.cwl.trees import LocalTree, SiteTree
 from isthmus.workflows.locations import path_of
-from isthmus.workflows.work import Ended, Folders, Left, StepFailed, Work
+from isthmus.workflows.work import Ended, Folders, Left, StepFailed, Wanted, Work
 
 
 class ToolRun:
@@ -107,6 +107,11 @@ class ToolRun:
                 raise StepFailed(f"`{name}` must be a file within the work folder, not {found!r}.")
         return found
 
+    def wanted(self) -> Wanted:
+        """See `isthmus.workflows.program.Run`."""
+        assert self._work is not None
+        return outputs.wanted(self._context, self.tool, self._work)
+
     def collect(self, ended: Ended, left: Left) -> dict[str, Any]:
         """The outputs, from what the command left in its work folder."""
         assert self._stage is not None and self._work is not None
@@ -121,7 +126,7 @@ class ToolRun:
             raise StepFailed(f"It ended with exit code {ended.exit_code}.", log=ended.log, exit_code=ended.exit_code)
         if now.process.version >= "v1.1":
             now.runtime["exitCode"] = ended.exit_code
-        tree = LocalTree(left.folder, self._origins)
+        tree: outputs.Tree = LocalTree(left.folder, self._origins) if left.folder else SiteTree(left)
         return outputs.collect(now, self.tool, self._work, self._stage.seen, tree)
 
     def _origins(self) -> dict[str, str]:

@@ -133,6 +133,21 @@ class CwlProgram:
             return found
         raise StepFailed(f"{leaf.process.id} is an Operation: nobody has said yet how it is run.")
 
+    def reads(self, step: Step) -> bool:
+        """See Program."""
+        note = step.note
+        if isinstance(note, Note) and any(
+            each.load_contents or each.load_listing for each in note.step.inputs.values()
+        ):
+            return True
+        if isinstance(step.body, Graph):
+            return any(each.load_contents or each.load_listing for each in note.step.run.inputs.values())
+        process = step.body.process
+        return any(
+            each.load_contents or each.load_listing or (each.binding is not None and each.binding.load_contents)
+            for each in process.inputs.values()
+        )
+
     def check(self, made: Mapping[str, Any]) -> None:
         """See Program."""
         outputs.check(self.process, made)

@@ -1,5 +1,6 @@
-"""What a command left in a work folder of this machine."""
+"""What a command left: in a work folder of this machine, or at a site."""
 
+import fnmatch
 import glob
 import os
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from typing import Any
 from isthmus.workflows.cwl import files
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.locations import location, path_of
+from isthmus.workflows.work import Left, LeftEntry
 
 
 class LocalTree:
@@ -70,3 +72,49 @@ class LocalTree:
     def listing(self, file: Mapping[str, Any], *, deeply: bool) -> list[dict[str, Any]]:
         """See Tree."""
         return files.listed(path_of(str(file["location"])), deeply=deeply)
+
+
+class SiteTree:
+    """The outputs of a job. What it did not declare is not known; folders are known as wholes."""
+
+    def __init__(self, left: Left) -> None:
+        self._entries = {entry.path: entry for entry in left.entries}
+        self._texts = left.texts
+
+    def glob(self, pattern: str) -> list[dict[str, Any]]:
+        """See Tree."""
+        if not glob.has_magic(pattern):
+            found = self.at(pattern)
+            return [found] if found is not None else []
+        depth = pattern.count("/")
+        paths = [path for path in self._entries if path.count("/") == depth and fnmatch.fnmatchcase(path, pattern)]
+        return [self._file(self._entries[path]) for path in sorted(paths)]
+
+    def at(self, path: str) -> dict[str, Any] | None:
+        """See Tree."""
+        found = self._entries.get(os.path.normpath(path))
+        return None if found is None else self._file(found)
+
+    def _file(self, entry: LeftEntry) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "class": "Directory" if entry.is_folder else "File",
+            "location": entry.location,
+            "basename": os.path.basename(entry.path),
+            "_inside": entry.path,
+        }
+        if not entry.is_folder:
+            found["size"] = entry.size
+        return found
+
+    def text(self, file: Mapping[str, Any], *, whole: bool = False) -> str:
+        """See Tree."""
+        found = self._texts.get(str(file.get("_inside")))
+        if found is None:
+            raise FileError(f"The text of {file.get('basename')} is at the site, and was not brought here.")
+        return found
+
+    def listing(self, file: Mapping[str, Any], *, deeply: bool) -> list[dict[str, Any]]:
+        """See Tree."""
+        raise FileError(
+            f"The folder {file.get('basename')} is at a site: loadListing can't look into it. Bind the step to `here`."
+        )

@@ -7,8 +7,8 @@ machine ─► Prepare ─► program.prepare ─► machine
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from isthmus.workflows.dataflow.machine import Finish, Instruction, Machine, Prepare, Start
@@ -31,8 +31,17 @@ class Places(Protocol):
         Raises StepFailed.
         """
 
-    def full(self) -> bool:
-        """Whether nothing at all may start now."""
+    def lane(self, task: str) -> str:
+        """Which of several queues it waits in: those of one lane wait for the same room."""
+
+    def full(self, lane: str) -> bool:
+        """Whether nothing at all of this lane may start now."""
+
+    def far(self, start: Start) -> bool:
+        """Whether some of its files are not on this machine."""
+
+    async def bring(self, start: Start) -> Start:
+        """The same with its files on this machine. Raises StepFailed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,17 @@ class Told:
     log: str = ""
 
 
+@dataclass(slots=True)
+class _Lane:
+    """Runs that wait for the same room: not yet begun, and begun ones that did not fit."""
+
+    name: str
+    ready: deque[Start] = field(default_factory=deque)
+    waiting: deque[tuple[Start, Run]] = field(default_factory=deque)
+
+
+MOST_WAITING = 16
+
 Watcher = Callable[[Told], None]
 
 
@@ -72,8 +92,7 @@ class Drive:
         self._machine = Machine(program.graph, stop_early=stop_early)
         self._watcher = watcher
         self._todo: deque[Instruction] = deque()
-        self._ready: deque[Start] = deque()
-        self._waiting: deque[tuple[Start, Run]] = deque()
+        self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._finish: Finish | None = None
@@ -102,7 +121,7 @@ class Drive:
             if isinstance(instruction, Prepare):
                 self._prepare(instruction)
             elif isinstance(instruction, Start):
-                self._ready.append(instruction)
+                self._lane(instruction.task).ready.append(instruction)
             else:
                 self._finish = self._checked(instruction)
 
@@ -116,41 +135,93 @@ class Drive:
             return Finish(finish.outputs, ((self._program.name, error.message),))
         return finish
 
+    def _lane(self, task: str) -> "_Lane":
+        name = self._places.lane(task)
+        found = self._lanes.get(name)
+        if found is None:
+            found = self._lanes[name] = _Lane(name)
+        return found
+
     def _prepare(self, instruction: Prepare) -> None:
+        start = Start(instruction.task, instruction.step, instruction.inputs)
+        if self._program.reads(instruction.step) and self._places.far(start):
+            self._later(self._prepare_brought(start))
+            return
+        self._prepare_now(start)
+
+    async def _prepare_brought(self, start: Start) -> None:
         try:
-            inputs = self._program.prepare(instruction.task, instruction.step, instruction.inputs)
+            start = await self._places.bring(start)
         except StepFailed as error:
-            self._failed(instruction.task, error)
+            self._failed(start.task, error)
+            return
+        self._prepare_now(start)
+
+    def _prepare_now(self, start: Start) -> None:
+        try:
+            inputs = self._program.prepare(start.task, start.step, start.inputs)
+        except StepFailed as error:
+            self._failed(start.task, error)
             return
         if inputs is None:
-            self._tell("skipped", instruction.task)
-        self._todo.extend(self._machine.prepared(instruction.task, inputs))
+            self._tell("skipped", start.task)
+        self._todo.extend(self._machine.prepared(start.task, inputs))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that takes a while, and then look at what there is to do."""
+
+        async def done() -> None:
+            await work
+            self._wake.set()
+
+        task = asyncio.ensure_future(done())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _start_what_fits(self) -> None:
         """Start runs while there is room: those that waited first; others are begun only when one may fit."""
         self._carry_out()
-        still: deque[tuple[Start, Run]] = deque()
-        while self._waiting:
-            start, run = self._waiting.popleft()
-            if not self._offer(start, run):
-                still.append((start, run))
-        self._waiting = still
-        while self._ready and not self._places.full() and len(self._waiting) < 16:
-            start = self._ready.popleft()
-            if self._machine.failing:
-                self._todo.extend(self._machine.dropped(start.task))
-                continue
-            self._begin(start)
+        for lane in list(self._lanes.values()):
+            waiting, lane.waiting = lane.waiting, deque()
+            for start, run in waiting:
+                if not self._offer(start, run):
+                    lane.waiting.append((start, run))
+        self._carry_out()
+        # One by one: what is begun may be over at once, and make something ready in another lane.
+        while not self._machine.failing:
+            found = next((each for each in self._lanes.values() if self._may_begin(each)), None)
+            if found is None:
+                return
+            self._begin(found.ready.popleft())
             self._carry_out()
-        if self._machine.failing:
-            for start, _ in self._waiting:
+        self._drop_rest()
+
+    def _may_begin(self, lane: "_Lane") -> bool:
+        return bool(lane.ready) and len(lane.waiting) < MOST_WAITING and not self._places.full(lane.name)
+
+    def _drop_rest(self) -> None:
+        for lane in self._lanes.values():
+            for start in (*lane.ready, *(start for start, _ in lane.waiting)):
                 self._todo.extend(self._machine.dropped(start.task))
-            self._waiting.clear()
-            while self._ready:
-                self._todo.extend(self._machine.dropped(self._ready.popleft().task))
-            self._carry_out()
+            lane.ready.clear()
+            lane.waiting.clear()
+        self._carry_out()
 
     def _begin(self, start: Start) -> None:
+        if self._program.reads(start.step) and self._places.far(start):
+            self._later(self._begin_brought(start))
+            return
+        self._begin_now(start)
+
+    async def _begin_brought(self, start: Start) -> None:
+        try:
+            brought = await self._places.bring(start)
+        except StepFailed as error:
+            self._failed(start.task, error)
+            return
+        self._begin_now(brought)
+
+    def _begin_now(self, start: Start) -> None:
         try:
             run = self._program.begin(start.step, start.inputs)
         except StepFailed as error:
@@ -165,7 +236,7 @@ class Drive:
             self._tell("reused", start.task)
             self._todo.extend(self._machine.done(start.task, recalled))
         elif not self._offer(start, run):
-            self._waiting.append((start, run))
+            self._lane(start.task).waiting.append((start, run))
 
     def _offer(self, start: Start, run: Run) -> bool:
         try:
@@ -174,9 +245,7 @@ class Drive:
         except StepFailed as error:
             self._failed(start.task, error)
             return True
-        task = asyncio.ensure_future(self._perform(start, run))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._later(self._perform(start, run))
         return True
 
     async def _perform(self, start: Start, run: Run) -> None:
@@ -188,7 +257,6 @@ class Drive:
         else:
             self._tell("done", start.task)
             self._todo.extend(self._machine.done(start.task, done.outputs))
-        self._wake.set()
 
     def _failed(self, task: str, error: StepFailed) -> None:
         self._tell("failed", task, error.message, error.log)

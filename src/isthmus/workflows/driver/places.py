@@ -2,13 +2,14 @@
 
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 from isthmus.workflows.dataflow.machine import Start
 from isthmus.workflows.driver.drive import Performed
 from isthmus.workflows.driver.here import Here
 from isthmus.workflows.program import Run
-from isthmus.workflows.work import Left, StepFailed
+from isthmus.workflows.work import Image, Left, StepFailed
 
 HERE = "here"
 
@@ -22,9 +23,21 @@ class OnThisMachine:
         self._mem = float(here.mem)
         self._names: dict[str, str] = {}  # folder -> task
 
-    def full(self) -> bool:
+    def lane(self, task: str) -> str:
+        """See Places."""
+        return HERE
+
+    def full(self, lane: str) -> bool:
         """See Places."""
         return self._cpus <= 0
+
+    def far(self, start: Start) -> bool:
+        """See Places."""
+        return False
+
+    async def bring(self, start: Start) -> Start:
+        """See Places."""
+        return start
 
     def take(self, task: str, run: Run) -> bool:
         """See Places."""
@@ -41,12 +54,16 @@ class OnThisMachine:
         """See Places."""
         return None
 
-    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> Performed:
-        """See Places."""
+    async def perform(
+        self, task: str, start: Start, run: Run, attach: int = 0, image: Image | None = None
+    ) -> Performed:
+        """See Places. ``image``: instead of what the step names."""
         name = self._name(task)
         began = time.time()
         try:
             work = run.work(self._here.folders(name), contained=self._here.contained)
+            if image is not None:
+                work = replace(work, image=image)
             ended = await self._here.run(name, work)
             outputs = run.collect(ended, Left(folder=self._here.work_folder(name)))
             self._here.tidy(name)

@@ -34,7 +34,16 @@ class Remembering:
     """Wraps places. ``reuse``: results of other runs may stand for a task."""
 
     def __init__(
-        self, inner: Places, program: Program, book: Book, results: Results, *, run: str, reuse: bool = True
+        self,
+        inner: Places,
+        program: Program,
+        book: Book,
+        results: Results,
+        *,
+        run: str,
+        reuse: bool = True,
+        plane: str = "",
+        keys: dict[str, str] | None = None,
     ) -> None:
         self._inner = inner
         self._program = program
@@ -42,15 +51,29 @@ class Remembering:
         self._results = results
         self._run = run
         self._reuse = reuse
+        self._plane = plane
+        self._keys = keys if keys is not None else {}
         self._earlier = {entry.task: entry for entry in book.entries()}
         self._known: dict[str, _Known] = {}
         self._makers: dict[str, str] = {}  # the folder of a step -> its task
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self.reused = 0
 
-    def full(self) -> bool:
+    def lane(self, task: str) -> str:
         """See Places."""
-        return self._inner.full()
+        return self._inner.lane(task)
+
+    def full(self, lane: str) -> bool:
+        """See Places."""
+        return self._inner.full(lane)
+
+    def far(self, start: Start) -> bool:
+        """See Places."""
+        return self._inner.far(start)
+
+    async def bring(self, start: Start) -> Start:
+        """See Places."""
+        return await self._inner.bring(start)
 
     def take(self, task: str, run: Run) -> bool:
         """See Places."""
@@ -61,15 +84,17 @@ class Remembering:
         parts = run.identity(self._results.identity)
         key = self._results.key(parts)
         self._known[task] = _Known(start, key, parts, time.time())
+        self._keys[task] = key
         earlier = self._earlier.get(task)
         if earlier is not None and earlier.finished and earlier.key == key:
             outputs: dict[str, Any] = json.loads(earlier.outputs or "{}")
+            # A file that has gone is made again when a step needs it, not before.
             self._made(task, outputs)
             self._results.remember(key, outputs)
             return outputs
         if not self._reuse or not run.reusable:
             return None
-        found = self._results.find(key)
+        found = self._results.find(key, self._plane)
         if found is None:
             return None
         self.reused += 1

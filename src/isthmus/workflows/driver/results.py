@@ -59,22 +59,20 @@ class Results:
 
     def identity(self, place: str) -> str:
         """What a location's content is known by."""
-        path = path_of(place)
-        if not path:
-            return place
-        folder, work, rest = path.partition("/work/")
-        if work and folder in self._made:
+        folder, rest = _split(place)
+        if rest and folder in self._made:
             return f"{self._made[folder]}/{rest}"
-        return self._digest(path)
+        path = path_of(place)
+        return self._digest(path) if path else place
 
-    def find(self, key: str) -> Found | None:
-        """An earlier result whose files still are as they were."""
+    def find(self, key: str, plane: str = "") -> Found | None:
+        """An earlier result whose files still are as they were. ``plane``: the control plane that may be asked."""
         self._flush_if(len(self._waiting) > 0 and any(row[0] == key for row in self._waiting[-8:]))
         row = self._db.execute("select run, parts, outputs from results where key = ?", (key,)).fetchone()
         if row is None:
             return None
         outputs = json.loads(row[2])
-        if not intact(outputs):
+        if not intact(outputs, plane):
             return None
         found = Found(key, row[0], json.loads(row[1]), outputs)
         self._remember(key, outputs)
@@ -126,8 +124,8 @@ class Results:
 
     def _remember(self, key: str, outputs: Any) -> None:
         for file in located(outputs):
-            folder, work, _ = path_of(str(file["location"])).partition("/work/")
-            if work:
+            folder, rest = _split(str(file["location"]))
+            if rest:
                 self._made.setdefault(folder, key)
 
     def _digest(self, path: str) -> str:
@@ -166,6 +164,16 @@ class Results:
         return found
 
 
+def _split(place: str) -> tuple[str, str]:
+    """``(what made it, the name there)`` of a step's file, here or left by a job; the name is "" for other files."""
+    if place.startswith("job:"):
+        plane, _, rest = place.partition("/")
+        job, _, path = rest.partition("/")
+        return f"{plane}/{job}", path
+    folder, work, rest = path_of(place).partition("/work/")
+    return (folder, rest) if work else ("", "")
+
+
 def located(value: Any) -> Any:
     """Every File and Directory in a value that has a location, those within others too."""
     if isinstance(value, Mapping):
@@ -179,10 +187,16 @@ def located(value: Any) -> Any:
             yield from located(inner)
 
 
-def intact(outputs: Any) -> bool:
-    """Whether the files of a result are there, with the sizes that they had."""
+def intact(outputs: Any, plane: str = "") -> bool:
+    """Whether the files of a result are there, with the sizes that they had.
+
+    What a job left is believed to be there where the control plane is the one that it was submitted to.
+    """
     for file in located(outputs):
-        path = path_of(str(file["location"]))
+        place = str(file["location"])
+        if place.startswith("job:") and not place.startswith(f"job:{plane}/"):
+            return False
+        path = path_of(place)
         if not path:
             continue
         try:

@@ -20,6 +20,7 @@ from typing import Any
 
 from isthmus.domain.errors import Invalid
 from isthmus.tasks.engines.processes import values, wire
+from isthmus.tasks.engines.processes.arrays import Arrays
 from isthmus.tasks.engines.processes.nested import stored
 from isthmus.tasks.engines.processes.nursery import Nursery
 from isthmus.tasks.engines.processes.store import Store
@@ -120,8 +121,8 @@ class _Worker:
     """A worker process, as the program knows it."""
 
     __slots__ = (
-        "acknowledged", "alive", "batch", "bell", "calls", "functions", "heard", "helps", "known", "line", "load",
-        "number", "out", "payloads", "pid", "reader", "rung", "units", "why",
+        "acknowledged", "alive", "batch", "bell", "calls", "functions", "heard", "helps", "known", "leaving", "line",
+        "load", "number", "out", "payloads", "pid", "reader", "rung", "units", "why",
     )  # fmt: skip
 
     def __init__(self, number: int, line: socket.socket, bell: socket.socket) -> None:
@@ -131,6 +132,7 @@ class _Worker:
         self.reader = wire.Reader(line)
         self.pid = 0
         self.alive = True
+        self.leaving = False  # it gets no more calls
         self.calls: dict[int, tuple[Any, float]] = {}  # what it has, in order: id -> (node, seconds expected)
         self.load = 0.0
         self.units = 0
@@ -145,6 +147,10 @@ class _Worker:
         self.helps: list[int] = []  # depths of its tasks that wait for their own
         self.why: BaseException | None = None
 
+    def takes_calls(self) -> bool:
+        """Whether there is room for more calls of the program's own."""
+        return self.alive and not self.leaving and not self.helps and (self.load < _AHEAD_S or not self.calls)
+
 
 class Processes:
     """See the module. Implements `Engine`."""
@@ -158,6 +164,7 @@ class Processes:
         self._settings = settings
         self.workers = settings.workers or processors()
         self._store = Store.create(settings.memory_bytes)
+        self._arrays = Arrays(self._store)
         self._ready: deque[Any] = deque()
         self._urgent: deque[Any] = deque()
         self._errands = _Errands()
@@ -213,6 +220,18 @@ class Processes:
         theirs.close()
         their_bell.close()
 
+    def resize(self, workers: int) -> None:
+        """Have so many workers (locked). One that is let go ends what it has begun."""
+        while len([w for w in self._workers if not w.leaving]) < workers:
+            self._hire()
+        spare = [w for w in self._workers if not w.leaving][workers:]
+        for worker in sorted(spare, key=_load):
+            worker.leaving = True
+            if not worker.calls:
+                self._post(worker, (wire.STOP,))
+        self.workers = workers
+        self._dispatch()
+
     def close(self, *, kill: bool) -> None:
         with self._program.lock:
             if self._closed:
@@ -230,6 +249,7 @@ class Processes:
         self._nursery.close()
         self._epoll.close()
         os.close(self._wake)
+        self._arrays.close()
         self._store.destroy()
 
     def nodes(self) -> list[Node]:
@@ -261,6 +281,12 @@ class Processes:
         if node.commutes is None and node.units == 1:
             self._follow(node)
 
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        return values.load(self._store, values.wire_of(packed), inputs)
+
+    def digest(self, stored: Any) -> bytes:
+        return values.digest(self._store, values.wire_of(stored))
+
     def cancel(self, node: Node, *, kill: bool) -> bool:
         worker = node.sent_to
         if worker is None:
@@ -289,9 +315,13 @@ class Processes:
         return waiter.block(timeout_s)
 
     def pack(self, value: Any) -> Any:
+        if self._arrays.takes(value):
+            return self._arrays.pack(value)
         return values.own(self._store, values.dump(self._store, value))
 
     def put(self, value: Any) -> Any:
+        if self._arrays.takes(value):
+            return self._arrays.pack(value)
         return values.own(self._store, values.dump(self._store, value))
 
     def get(self, stored: Any) -> Any:
@@ -310,7 +340,11 @@ class Processes:
                 return  # let processors come free for it
         while self._urgent or self._ready:
             queue = self._urgent or self._ready
-            free = [w for w in self._workers if w.alive and not w.helps and (w.load < _AHEAD_S or not w.calls)]
+            free = [
+                w
+                for w in self._workers
+                if w.alive and not w.leaving and not w.helps and (w.load < _AHEAD_S or not w.calls)
+            ]
             if not free:
                 self._full = True
                 return
@@ -350,7 +384,7 @@ class Processes:
             deepest = errands.depth()
             best: _Worker | None = None
             for worker in self._workers:
-                if not worker.alive or (worker.helps and worker.helps[-1] >= deepest):
+                if not worker.alive or worker.leaving or (worker.helps and worker.helps[-1] >= deepest):
                     continue
                 if len(worker.calls) == len(worker.helps):
                     best = worker
@@ -373,7 +407,7 @@ class Processes:
                 self._wide.popleft()
                 continue
             busy = sum(max(1, worker.units) for worker in self._workers if worker.calls)
-            idle = next((w for w in self._workers if w.alive and not w.calls), None)
+            idle = next((w for w in self._workers if w.alive and not w.leaving and not w.calls), None)
             if idle is None or busy + node.units > max(self.workers, node.units):
                 return
             if busy and node.units >= self.workers:
@@ -442,7 +476,7 @@ class Processes:
                     return None
                 worker = producer.sent_to
                 pending += 1
-        if worker is None or pending != node.waiting or not worker.alive or worker.helps:
+        if worker is None or pending != node.waiting or not worker.alive or worker.helps or worker.leaving:
             return None
         if worker.load + seconds > _AHEAD_S or len(worker.calls) >= _AHEAD:
             return None
@@ -633,16 +667,18 @@ class Processes:
             if not calls:
                 worker.load = 0.0
                 worker.units = 0
+                if worker.leaving:
+                    self._post(worker, (wire.STOP,))
             if type(node) is not Node:
                 self._errand_ended(node, code, payload, seconds)
                 continue
             node.sent_to = None
             if code == wire.ONE:
-                finished(node, ((values.PLAIN_, payload),), seconds)
+                finished(node, ((values.PLAIN_, payload),), seconds, worker.number)
             elif code == wire.NONE:
-                finished(node, (), seconds)
+                finished(node, (), seconds, worker.number)
             elif code == wire.MANY:
-                finished(node, stored(self._store, code, payload), seconds)
+                finished(node, stored(self._store, code, payload), seconds, worker.number)
             elif code == wire.RAISED:
                 self._solo.discard(id(node))
                 self._program.failed(node, _exception(payload))
@@ -721,7 +757,7 @@ class Processes:
         self._workers.remove(worker)
         self._dirty.discard(worker)
         self._forget(worker)
-        if not self._closed:
+        if not self._closed and not worker.leaving:
             self._hire()
         how = f"by signal {-status}" if status < 0 else f"with exit code {status}"
         running = [node for node, _ in calls]

@@ -32,6 +32,7 @@ class Nested:
         self._worker = worker
         self._store = worker.store
         self._forked = newest()
+        self.used = False  # the worker's task has called tasks
         self._sent: dict[int, Node] = {}
         self._outbox: list[tuple[Any, ...]] = []
 
@@ -47,6 +48,7 @@ class Nested:
         return list(self._sent.values())
 
     def ready(self, nodes: Sequence[Node]) -> None:
+        self.used = True
         for node in nodes:
             key, payload = key_of(node.function, self._forked)
             inputs = [values.wire_of(version.value) for version in node.inputs or ()]
@@ -96,12 +98,26 @@ class Nested:
         finally:
             worker.send((wire.GOES_ON, worker.depth))
 
-    def settle(self) -> None:
-        """The worker's task is over: so must be the tasks that it has called."""
-        if self._program.live:
-            self._program.barrier()
-        else:
-            self._program.raise_unseen()
+    def settled(self, value: Any, args: Any, keywords: Any, encoding: Any) -> tuple[Any, Any, Any]:
+        """A task has returned: what it returns and what it has written, with what its own tasks have made of them.
+
+        The worker's outermost task waits for all tasks that it has called.
+        """
+        program = self._program
+        value = program.wait_on(value)
+        if encoding is not None and encoding.outs:
+            args, keywords = list(args), dict(keywords)
+            for where in {where for where, _ in encoding.outs if where is not None}:
+                holder = args if isinstance(where, int) else keywords
+                holder[where] = program.wait_on(holder[where])
+        if not self._worker.stacked:
+            if program.live:
+                program.barrier()
+            else:
+                program.raise_unseen()
+            program.tracker.clear()
+            self.used = False
+        return value, args, keywords
 
     def pack(self, value: Any) -> Any:
         return values.own(self._store, values.dump(self._store, value))
@@ -111,6 +127,12 @@ class Nested:
 
     def get(self, stored: Any) -> Any:
         return values.load(self._store, values.wire_of(stored))
+
+    def unpack(self, packed: Any, inputs: Sequence[Any]) -> Any:
+        return values.load(self._store, values.wire_of(packed), inputs)
+
+    def digest(self, stored: Any) -> bytes:
+        return values.digest(self._store, values.wire_of(stored))
 
     def cancel(self, node: Node, *, kill: bool) -> bool:
         return node.id not in self._sent

@@ -128,7 +128,10 @@ def _serve(line: socket.socket, store: Store, settings: Settings, children: set[
             signal.set_wakeup_fd(-1)
             os.close(wake_write)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _become_worker(descriptors, store, number, settings)
+            try:
+                _become_worker(descriptors, store, number, settings)
+            finally:
+                os._exit(70)
         for descriptor in descriptors:
             os.close(descriptor)
         children.add(pid)
@@ -136,7 +139,6 @@ def _serve(line: socket.socket, store: Store, settings: Settings, children: set[
 
 
 def _reap(line: socket.socket, children: set[int]) -> None:
-    # The program may have children of its own in the nursery's name: none. All are workers.
     while children:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -19,6 +19,8 @@ SHM = "/dev/shm"
 PREFIX = "isthmus-tasks-"
 _ALIGN = 64
 
+Place = tuple[int, int]  # where a buffer begins in its file, and how long it is
+
 
 class Store:
     """A folder in shared memory and one on disk; each process writes under names of its own."""
@@ -47,27 +49,22 @@ class Store:
         """The same store for a process that has been forked."""
         return Store(self.memory, self.disk, self.limit)
 
-    def write(self, buffers: Sequence[Any]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    def write(self, buffers: Sequence[Any]) -> tuple[str, tuple[Place, ...]]:
         """Keep these buffers (bytes-like, contiguous). Returns a name, and where each begins and how long it is."""
-        places: list[tuple[int, int]] = []
+        places: list[Place] = []
         end = 0
         for buffer in buffers:
             size = memoryview(buffer).nbytes
             places.append((end, size))
             end += -(-size // _ALIGN) * _ALIGN
-        name = f"{self._writer}-{next(self._names)}"
-        if self._fits(end):
-            try:
-                self._write(os.path.join(self.memory, name), buffers, places)
-                return name, tuple(places)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-        os.makedirs(self.disk, 0o700, exist_ok=True)
-        self._write(os.path.join(self.disk, name), buffers, places)
-        return name, tuple(places)
+        return self._place(buffers, tuple(places), end)[:2]
 
-    def open(self, name: str, places: Sequence[tuple[int, int]]) -> list[memoryview]:
+    def write_at(self, buffer: Any, offset: int) -> tuple[str, tuple[Place, ...], bool]:
+        """As `write`, of one buffer that begins at `offset`. Also says whether it stands in memory."""
+        size = memoryview(buffer).nbytes
+        return self._place([buffer], ((offset, size),), offset + size)
+
+    def open(self, name: str, places: Sequence[Place]) -> list[memoryview]:
         """The buffers, mapped: changes to them stay in this process. The mapping lives as long as what uses it."""
         try:
             file = os.open(os.path.join(self.memory, name), os.O_RDONLY)
@@ -92,13 +89,29 @@ class Store:
         shutil.rmtree(self.memory, ignore_errors=True)
         shutil.rmtree(self.disk, ignore_errors=True)
 
+    def _place(
+        self, buffers: Sequence[Any], places: tuple[Place, ...], end: int
+    ) -> tuple[str, tuple[Place, ...], bool]:
+        """Write a file of `end` bytes, in memory if it fits."""
+        name = f"{self._writer}-{next(self._names)}"
+        if self._fits(end):
+            try:
+                self._write(os.path.join(self.memory, name), buffers, places)
+                return name, places, self.memory.startswith(SHM)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+        os.makedirs(self.disk, 0o700, exist_ok=True)
+        self._write(os.path.join(self.disk, name), buffers, places)
+        return name, places, False
+
     def _fits(self, size: int) -> bool:
         stat = os.statvfs(self.memory)
         free = stat.f_bavail * stat.f_frsize
         used = stat.f_blocks * stat.f_frsize - free
         return size < free and used + size <= self.limit
 
-    def _write(self, path: str, buffers: Sequence[Any], places: Sequence[tuple[int, int]]) -> None:
+    def _write(self, path: str, buffers: Sequence[Any], places: Sequence[Place]) -> None:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
             for buffer, (begin, _) in zip(buffers, places, strict=True):

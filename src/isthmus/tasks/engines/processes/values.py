@@ -8,8 +8,10 @@ Pickle's protocol 5 (PEP 574) says which buffers these are. A `Shared` is the th
 hand.
 """
 
+import hashlib
 import io
 import pickle
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +25,7 @@ NOTHING = (PLAIN_, None)
 # A smaller buffer costs less within the message than a file of its own.
 _OUT_OF_BAND = 32 * 1024
 
-_inputs: Sequence[Any] = ()
+_here = threading.local()
 
 
 class Shared:
@@ -41,7 +43,7 @@ class Shared:
 
 def leaf_value(index: int) -> Any:
     """What a `Leaf` becomes where a call is unpacked."""
-    return _inputs[index]
+    return _here.inputs[index]
 
 
 def _reduce_leaf(leaf: Leaf) -> Any:
@@ -132,11 +134,11 @@ def wire_of(stored: Any) -> tuple[Any, ...]:
 
 def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any:
     """The value; leaves in it become these inputs."""
-    global _inputs
     kind = wire[0]
     if kind == PLAIN_:
         return wire[1]
-    before, _inputs = _inputs, inputs
+    before = getattr(_here, "inputs", ())
+    _here.inputs = inputs
     try:
         if kind == PICKLED:
             return pickle.loads(wire[1])
@@ -145,4 +147,17 @@ def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any
             return pickle.loads(wire[1], buffers=buffers)
         return pickle.loads(buffers[0], buffers=buffers[1:])
     finally:
-        _inputs = before
+        _here.inputs = before
+
+
+def digest(store: Store, wire: tuple[Any, ...]) -> bytes:
+    """A digest of what a wire form says."""
+    found = hashlib.sha256()
+    if wire[0] == PLAIN_:
+        found.update(pickle.dumps(wire[1], 5))
+    else:
+        found.update(wire[1])
+        if wire[0] == SHARED:
+            for buffer in store.open(wire[2], wire[3]):
+                found.update(buffer)
+    return found.digest()

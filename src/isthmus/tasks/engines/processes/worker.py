@@ -34,7 +34,7 @@ class Worker:
         self.number = number
         self.store = store
         self.depth = 0  # of the call that runs
-        self._stacked = 0  # calls that run while others wait below them
+        self.stacked = 0  # calls that run while others wait below them
         self._line = line
         self._bell = bell
         self._reader = wire.Reader(line)
@@ -82,7 +82,7 @@ class Worker:
             _, acknowledged, functions, known, calls = message
             for key, payload in functions.items():
                 self._functions[key] = body_of(of_key(key, payload))
-            if not self._queue and not self._stacked:
+            if not self._queue and not self.stacked:
                 self._known.clear()
             self._known.update(known)
             self._queue.append(acknowledged)
@@ -119,8 +119,8 @@ class Worker:
                 args, keywords = arguments(args, encoding, given, lambda packed: values.load(self.store, packed, given))
             try:
                 value = body(*args, **keywords)
-                if self.nested is not None and not self._stacked:
-                    self.nested.settle()
+                if self.nested.used:
+                    value, args, keywords = self.nested.settled(value, args, keywords, encoding)
             except BaseException as error:
                 name = getattr(body, "__qualname__", None) or getattr(getattr(body, "func", None), "__qualname__", "?")
                 noted(error, f"{getattr(body, '__module__', '')}.{name}", args, keywords)
@@ -172,12 +172,12 @@ class Worker:
             # Sent before the program knew that this task waits: it could wait for this one in its turn.
             self.send((wire.BACK, [call[0]]))
             return True
-        self._stacked += 1
+        self.stacked += 1
         try:
             self._run(call)
         finally:
             self.depth = depth
-            self._stacked -= 1
+            self.stacked -= 1
         return True
 
     def _acknowledged(self, count: int) -> None:
