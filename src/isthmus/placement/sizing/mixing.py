@@ -195,7 +195,8 @@ def _not_worth(
 class _Step(NamedTuple):
     """From what a job has to its option ``up``, in the order in which they are granted."""
 
-    rank: int  # -2: it can't be taken away; -1: it has it, and is about to end; 0: worth its price now; 1: it could as well wait
+    # -2: it can't be taken away; -1: it has it, and is about to end; 0: worth its price now; 1: it could as well wait
+    rank: int
     key: float
     job: int
     up: int
