@@ -33,7 +33,7 @@ class Report:
     decisions: int
     decision_mean_ms: float
     decision_max_ms: float
-    lower_bound: float  # no schedule costs less
+    lower_bound: float  # no schedule costs less; 0: not known
 
 
 @app.command("simulate")
@@ -82,6 +82,48 @@ def policies(form: Output = Format.TABLE) -> None:
     output.show(found, dict[str, str], form, lambda: output.table(("POLICY", "WHAT IT DOES"), list(found.items())))
 
 
+@app.command("generate")
+def generate(
+    path: Annotated[Path, typer.Argument(help="Where to write the problem, as JSON.")],
+    nodes: Annotated[int, typer.Option(min=1, max=100_000)] = 10,
+    jobs: Annotated[int, typer.Option(min=1, max=1_000_000)] = 101,
+    gap: Annotated[float, typer.Option(min=0, help="Mean seconds between arrivals; 0: all at once.")] = 7500.0,
+    runtimes: Annotated[
+        Path | None,
+        typer.Option(help="Draw run times from a trace: a file with seconds, one a line (or a CSV's first)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed is another problem.")] = 0,
+) -> None:
+    """Make up a problem for `simulate`, with run times of a trace or of a usual distribution."""
+    from isthmus.placement.sizing import generate as making
+    from isthmus.placement.sizing.problem import write_problem
+
+    times = _runtimes(runtimes) if runtimes is not None else ()
+    problem = making.generate(nodes=nodes, jobs=jobs, gap_s=gap, seed=seed, runtimes_s=times)
+    _write(path, json.dumps(write_problem(problem)) + "\n")
+
+
+def _runtimes(path: Path) -> list[float]:
+    """The first column of a file, as seconds; a first line that is no number is its head."""
+    from isthmus.domain.errors import Invalid
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"It can't be read: {error}.", place=str(path)) from error
+    found: list[float] = []
+    for number, line in enumerate(lines, 1):
+        word = line.partition(",")[0].strip()
+        try:
+            found.append(float(word))
+        except ValueError:
+            if number > 1 and word:
+                raise Invalid(f"{word!r} is not a number of seconds.", place=f"{path}:{number}") from None
+    if not any(seconds >= 60 for seconds in found):
+        raise Invalid("No run time in it is a minute or longer.", place=str(path))
+    return found
+
+
 def _read(path: Path) -> "Problem":
     from isthmus.domain.errors import Invalid
     from isthmus.placement.sizing.problem import read_problem
@@ -101,16 +143,12 @@ def _read(path: Path) -> "Problem":
 
 
 def _bound(problem: "Problem") -> float:
-    from isthmus.domain.errors import Invalid
-
+    """The lower bound; 0.0 where numpy, which it needs, is not installed."""
     try:
         from isthmus.placement.sizing.bound import by_hull
-    except ModuleNotFoundError as error:
-        raise Invalid(
-            f"The lower bound needs {error.name}, which is not installed.",
-            place="placement",
-            hint="pip install 'isthmus[placement]'",
-        ) from error
+    except ModuleNotFoundError:
+        output.note("Without numpy there is no lower bound: pip install 'isthmus[placement]'")
+        return 0.0
     return by_hull(problem)
 
 

@@ -517,7 +517,7 @@ def _verdicts(
                 fits=verdict.fits,
                 now=verdict.free,
                 chosen=chosen,
-                reasons=verdict.why or (f"score {verdict.score:.2f}: " + ", ".join(scores),),
+                reasons=verdict.why or (*_policy(need, site), f"score {verdict.score:.2f}: " + ", ".join(scores)),
                 queue=queue.name if queue else "",
                 node_type=node.name if node else "",
                 wait_s=_median(waits.get(verdict.site, ())) if verdict.fits else None,
@@ -535,3 +535,9 @@ def _median(values: Sequence[float]) -> float | None:
 def _hour(need: Need, site: SiteSnapshot) -> float:
     """What an hour of it costs there."""
     return need.nodes * (site.node_hour + need.cpus * site.cpu_hour + need.gpus * site.gpu_hour)
+
+
+def _policy(need: Need, site: SiteSnapshot) -> tuple[str, ...]:
+    if not need.sized or not site.policy:
+        return ()
+    return (f"policy {site.policy}: it decides when the job runs there, and on how many GPUs",)

@@ -64,3 +64,16 @@ def test_wrong_input_is_told_with_its_place(
 def test_a_policy_nearly_right_is_named(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("simulate", instance, "-p", "gredy") == 3
     assert "greedy" in capsys.readouterr().err
+
+
+def test_a_problem_is_made_from_a_traces_run_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, path = tmp_path / "trace.csv", tmp_path / "made.json"
+    trace.write_text("runtime\n3600\n7200.5\n1\n")
+    assert call("generate", path, "--runtimes", trace, "--nodes", "2", "--jobs", "5") == 0
+    made = json.loads(path.read_text())
+    assert {round(job["time_s"]["small"][0], 1) for job in made["jobs"]} <= {3600.0, 7200.5}
+    assert call("simulate", path, "-p", "edf") == 0
+    trace.write_text("runtime\n3600\nsoon\n")
+    capsys.readouterr()
+    assert call("generate", path, "--runtimes", trace) == 2
+    assert "trace.csv:3: 'soon' is not a number of seconds" in capsys.readouterr().err
