@@ -243,6 +243,13 @@ def test_collections_out_and_in(engine):
     assert wait_on(out)[1][0].shape == (4, 4)
 
 
+def test_a_placeholder_stands_for_its_value_after_it_was_waited_for(parallel):
+    out = [[object() for _ in range(2)] for _ in range(2)]
+    split(np.arange(16.0).reshape(4, 4), out)
+    first = wait_on(out)
+    assert (wait_on(join(out)) == np.block(first)).all()
+
+
 def test_out_fills_the_object_that_it_is_given(engine):
     @task(into=OUT)
     def fill(into):

@@ -199,7 +199,7 @@ class Binding:
         return os.fspath(value)
 
     def _files(self, name: str, value: Any, how: Parameter, depth: int) -> Any:
-        if depth == 0 or isinstance(value, str | os.PathLike):
+        if value is None or isinstance(value, str | os.PathLike | Future):
             return self._file(name, value, how)
         return [self._files(f"{name}[{place}]", item, how, depth - 1) for place, item in enumerate(value)]
 

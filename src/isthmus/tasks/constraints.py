@@ -12,6 +12,7 @@ from typing import Any
 
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.tasks.declaration import Task, declare, place_of
+from isthmus.tasks.expressions import evaluate
 
 # Those of PyCOMPSs; what is checked on this machine, and what is only known to a batch system.
 CHECKED = (
@@ -29,6 +30,7 @@ ACCEPTED = (
 )  # fmt: skip
 KEYS = (*CHECKED, *ACCEPTED)
 
+_OLD = {"storageBW": "storage_bandwidth", "storage_bw": "storage_bandwidth"}
 _VARIABLE = re.compile(r"^\$(?:\{(\w+)\}|(\w+))$")
 _told: set[str] = set()
 
@@ -40,7 +42,7 @@ def constraint(**given: Any) -> Callable[[Any], Task]:
     """
     words: dict[str, Any] = {}
     for word, value in given.items():
-        name = _snake(word)
+        name = _OLD.get(word) or _snake(word)
         if name not in KEYS:
             raise Invalid(f"{word!r} is no constraint.", place="@constraint", hint=nearest(name, KEYS))
         words[name] = value
@@ -134,8 +136,9 @@ def _number(task: Task, name: str, value: Any, arguments: Mapping[str, Any]) -> 
             if variable not in os.environ:
                 return _unset(variable, name)
             value = os.environ[variable]
-        elif value in arguments:
-            value = arguments[value]
+        else:
+            found_value = evaluate(value, arguments, task.function.__globals__)
+            value = value if found_value is None else found_value
     try:
         number = float(value)
     except (TypeError, ValueError):

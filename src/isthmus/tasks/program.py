@@ -22,6 +22,7 @@ from isthmus.tasks.checkpoint import Checkpoint
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task
 from isthmus.tasks.engines.base import Engine
+from isthmus.tasks.expressions import evaluate
 from isthmus.tasks.failures import COMPSsException, TaskCancelled
 from isthmus.tasks.futures import Future
 from isthmus.tasks.graph import DONE, READY, WAITING, Datum, Graph, Node, Version
@@ -382,8 +383,11 @@ class Program:
             latest = self._value(datum.version)
             if datum.in_place and latest is value:
                 return value
-            self.tracker.forget(value)
-            value = _updated(value, latest)
+            updated = _updated(value, latest)
+            if updated is value:
+                # It is the program's own again. What could not be updated goes on standing for its datum: a placeholder.
+                self.tracker.forget(value)
+            value = updated
         if kind is list:
             if any(type(item) not in PLAIN for item in value):
                 return [self._synchronised(item) for item in value]
@@ -603,8 +607,7 @@ def _returns(task: Task, binding: Binding) -> int:
     count = task.shape.returns
     if isinstance(count, int):
         return count
-    names = task.function.__globals__
-    value = binding.names.get(count, names.get(count))
+    value = evaluate(count, binding.names, task.function.__globals__)
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     if not isinstance(value, int) or value < 0:

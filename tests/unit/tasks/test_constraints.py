@@ -25,6 +25,7 @@ def test_values_come_from_numbers_strings_variables_and_arguments(monkeypatch):
     assert units(declared(computing_units="${ComputingUnits}"), {}, 4) == 2
     assert units(declared(computing_units="$ComputingUnits"), {}, 4) == 2
     assert units(declared(computing_units="n"), {"n": 4}, 4) == 4
+    assert units(declared(computing_units="2 * n + len(x)"), {"n": 1, "x": [1]}, 4) == 3
     assert units(declared(computingUnits=2), {}, 4) == 2
     assert units(declared(processors=[{"processorType": "CPU", "computingUnits": "2"}]), {}, 4) == 2
 

@@ -22,6 +22,7 @@ _OLD = {
     "computingNodes": "computing_nodes",
     "appName": "app_name",
     "workerInMaster": "worker_in_master",
+    "ppn": "processes_per_node",
     "dfScript": "df_script",
     "dfExecutor": "df_executor",
     "dfLib": "df_lib",

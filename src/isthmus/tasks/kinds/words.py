@@ -7,6 +7,7 @@ from typing import Any
 
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.tasks.declaration import Task, place_of
+from isthmus.tasks.expressions import evaluate
 
 _PARAMETER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 
@@ -52,9 +53,7 @@ def whole(value: Any, values: Mapping[str, Any], task: Task, name: str) -> int:
     """A number that is written as one, as a string, a variable, or a parameter's name."""
     if isinstance(value, str):
         text = fill(value, values, task)
-        found = values.get(text, text)
-        if found is text and not text.isdigit() and text in task.function.__globals__:
-            found = task.function.__globals__[text]
+        found = text if text.isdigit() else evaluate(text, values, task.function.__globals__)
     else:
         found = value
     try:

@@ -417,7 +417,8 @@ class Processes:
             self._assign(idle, node, _AHEAD_S)
 
     def _assign(self, worker: _Worker, node: Any, seconds: float) -> None:
-        """Put the call into the worker's next batch, and what can follow it there."""
+        """Put the call into the worker's next batch, and what can follow it there; one that has nothing gets it now."""
+        idle = len(worker.calls) == len(worker.helps)
         while True:
             try:
                 call = self._call(worker, node) if type(node) is Node else self._errand(worker, node)
@@ -442,7 +443,7 @@ class Processes:
                 heapq.heappush(self._deadlines, (time.monotonic() + time_out, call[0], worker))
             follower = self._only_follower(node, worker)
             if follower is None:
-                if len(worker.calls) == 1 or len(worker.batch) > 512:
+                if idle or len(worker.batch) > 512:
                     self._send(worker)
                 return
             node, seconds = follower, follower.function.seconds

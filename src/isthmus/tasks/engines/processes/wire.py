@@ -61,10 +61,17 @@ class Reader:
             if not self.receive():
                 return None
 
-    def receive(self) -> bool:
-        """Take what the line has. False at its end. Blocks where the line does; BlockingIOError where it must not."""
+    def receive(self, *, wait: bool = True) -> bool:
+        """Take what the line has. False at its end, or, not to `wait`, where it has nothing.
+
+        Raises BlockingIOError where the line itself does not block.
+        """
         try:
-            piece = self._line.recv(_PIECE)
+            piece = self._line.recv(_PIECE, 0 if wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            if wait:
+                raise
+            return False
         except ConnectionError:
             return False
         self._buffer += piece

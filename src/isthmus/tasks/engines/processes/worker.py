@@ -34,6 +34,7 @@ class Worker:
         self.number = number
         self.store = store
         self.depth = 0  # of the call that runs
+        self._idle = False  # no call is running or queued: what is known for calls is not needed any more
         self.stacked = 0  # calls that run while others wait below them
         self._line = line
         self._bell = bell
@@ -41,6 +42,7 @@ class Worker:
         self._sending = threading.Lock()
         self._reading = threading.Lock()
         self._queue: deque[Any] = deque()
+        self._put_by: deque[tuple[Any, ...]] = deque()
         self._known: dict[int, tuple[Any, ...]] = {}
         self._own: dict[int, tuple[Any, ...]] = {}
         self._own_order: deque[tuple[int, int]] = deque()
@@ -59,6 +61,7 @@ class Worker:
                 self.flush()
                 if not self.receive():
                     return
+                self._idle = False
                 continue
             try:
                 call = queue.popleft()
@@ -71,8 +74,9 @@ class Worker:
 
     def receive(self) -> bool:
         """Take one message; blocks. False when the program is gone or wants no more."""
+        self._idle = not self.stacked and not self._queue
         with self._reading:
-            message = self._reader.next()
+            message = self._put_by.popleft() if self._put_by else self._reader.next()
         return message is not None and self.take(message)
 
     def take(self, message: tuple[Any, ...]) -> bool:
@@ -82,7 +86,7 @@ class Worker:
             _, acknowledged, functions, known, calls = message
             for key, payload in functions.items():
                 self._functions[key] = body_of(of_key(key, payload))
-            if not self._queue and not self.stacked:
+            if self._idle:
                 self._known.clear()
             self._known.update(known)
             self._queue.append(acknowledged)
@@ -235,19 +239,13 @@ class Worker:
                 self.give_back()
 
     def _drain(self) -> None:
-        self._line.setblocking(False)
-        try:
-            while self._reader.receive():
-                pass
-        except BlockingIOError:
+        while self._reader.receive(wait=False):
             pass
-        finally:
-            self._line.setblocking(True)
         while (message := self._reader.taken()) is not None:
             if message[0] == wire.RUN:
                 self.take(message)
             else:
-                self._queue.append(message)
+                self._put_by.append(message)  # for the working thread, when it looks
 
 
 def portable(error: BaseException) -> bytes:

@@ -25,8 +25,7 @@ def compss_stop(code: int = 0, _hard_stop: bool = False) -> None:
 
 def compss_file_exists(*file_name: Any) -> Any:
     """Whether files are there, or will be."""
-    found = [verbs.file_exists(name) for name in file_name]
-    return found[0] if len(found) == 1 else found
+    return _each(verbs.file_exists, file_name)
 
 
 def compss_open(file_name: str, mode: str = "r") -> Any:
@@ -36,23 +35,27 @@ def compss_open(file_name: str, mode: str = "r") -> Any:
 
 def compss_delete_file(*file_name: Any) -> Any:
     """Delete files once the tasks that use them have ended."""
-    found = [verbs.delete_file(name) for name in file_name]
-    return found[0] if len(found) == 1 else found
+    return _each(verbs.delete_file, file_name)
 
 
 def compss_wait_on_file(*file_name: Any) -> Any:
     """Wait for the last writers of files."""
-    return verbs.wait_on_file(*file_name)
+    return _each(verbs.wait_on_file, file_name)
 
 
 def compss_wait_on_directory(*directory_name: Any) -> Any:
     """Wait for the last writers of directories."""
-    return verbs.wait_on_file(*directory_name)
+    return _each(verbs.wait_on_file, directory_name)
 
 
 def compss_delete_object(*objs: Any) -> Any:
     """Forget objects."""
-    found = [verbs.delete_object(item) for item in objs]
+    return _each(verbs.delete_object, objs)
+
+
+def _each(verb: Any, names: Any) -> Any:
+    """The verb for each of the names, which may stand in lists."""
+    found = [_each(verb, name) if isinstance(name, list | tuple) else verb(name) for name in names]
     return found[0] if len(found) == 1 else found
 
 
