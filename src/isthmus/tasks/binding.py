@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from isthmus.tasks.program import Program
 
 _IMMUTABLE = (int, float, str, bytes, bool, type(None), complex, tuple, frozenset)
-_NESTING = (Future, list, tuple, dict)
+# Within what is only read these stand for data, or hold what does. A bare object() is a placeholder.
+_NESTING = (Future, list, tuple, dict, object)
+
+
+def _holds_placeholders(value: Any) -> bool:
+    """Whether a list is one of placeholders: then each is a datum, however shallow the collection is said to be."""
+    return type(value) is list and any(type(item) is object or _holds_placeholders(item) for item in value)
 
 
 class Binding:
@@ -132,6 +138,9 @@ class Binding:
         kind = type(value)
         if kind is Future:
             return self._read(value)
+        if kind is object:
+            datum = self._program.tracker.find(value)
+            return value if datum is None else self._read(datum)
         if kind is list or kind is tuple:
             items = [self._nested(item) if type(item) in _NESTING else item for item in value]
             return value if all(map(operator.is_, items, value)) else kind(items)
@@ -141,7 +150,7 @@ class Binding:
         return value
 
     def _collection(self, where: Where, path: Path, value: Any, how: Parameter, depth: int, name: str) -> Any:
-        if depth == 0:
+        if depth <= 0 and not (how.writes and _holds_placeholders(value)):
             element = Parameter(how.name, directions.OBJECT, how.direction)
             return self._object(where, path, value, element, name)
         if type(value) is Future or (value is not None and not isinstance(value, list | tuple | dict) and depth):

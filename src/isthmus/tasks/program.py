@@ -385,7 +385,7 @@ class Program:
                 return value
             updated = _updated(value, latest)
             if updated is value:
-                # It is the program's own again. What could not be updated goes on standing for its datum: a placeholder.
+                # It is the program's own again. A placeholder, which can't be updated, goes on standing for its datum.
                 self.tracker.forget(value)
             value = updated
         if kind is list:
