@@ -260,6 +260,13 @@ def test_placeholders_are_data_however_shallow_the_collection_is_said_to_be(engi
     assert wait_on(add(out[1][1], 0)) == 11
 
 
+def test_futures_in_arrays_of_objects(engine):
+    values = np.array([add(1), add(2)], dtype=object)
+    assert wait_on(total(values)) == 5
+    assert wait_on(values).tolist() == [2, 3]
+    assert wait_on(add(np.array([1, "a"], dtype=object)[:1])).dtype == object
+
+
 def test_a_placeholder_stands_for_its_value_after_it_was_waited_for(parallel):
     out = [[object() for _ in range(2)] for _ in range(2)]
     split(np.arange(16.0).reshape(4, 4), out)
