@@ -243,6 +243,30 @@ def test_collections_out_and_in(engine):
     assert wait_on(out)[1][0].shape == (4, 4)
 
 
+def test_placeholders_are_data_however_shallow_the_collection_is_said_to_be(engine):
+    @task(out=TABLE["COLLECTION_OUT"])
+    def rows(out):
+        for i, row in enumerate(out):
+            for j in range(len(row)):
+                row[j] = 10 * i + j
+
+    @task(values=COLLECTION_IN, returns=1)
+    def flat(values):
+        return [value for row in values for value in row]
+
+    out = [[object() for _ in range(2)] for _ in range(2)]
+    rows(out)
+    assert wait_on(flat(out)) == [0, 1, 10, 11]
+    assert wait_on(add(out[1][1], 0)) == 11
+
+
+def test_futures_in_arrays_of_objects(engine):
+    values = np.array([add(1), add(2)], dtype=object)
+    assert wait_on(total(values)) == 5
+    assert wait_on(values).tolist() == [2, 3]
+    assert wait_on(add(np.array([1, "a"], dtype=object)[:1])).dtype == object
+
+
 def test_a_placeholder_stands_for_its_value_after_it_was_waited_for(parallel):
     out = [[object() for _ in range(2)] for _ in range(2)]
     split(np.arange(16.0).reshape(4, 4), out)

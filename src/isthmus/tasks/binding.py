@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound
 from isthmus.tasks import directions
-from isthmus.tasks.calls import PLAIN, Encoding, Leaf, Path, Where
+from isthmus.tasks.calls import PLAIN, Encoding, Leaf, Path, Where, is_object_array
 from isthmus.tasks.declaration import Shape, Task, place_of
 from isthmus.tasks.directions import DEFAULT, Parameter
 from isthmus.tasks.futures import Future
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from isthmus.tasks.program import Program
 
 _IMMUTABLE = (int, float, str, bytes, bool, type(None), complex, tuple, frozenset)
-_NESTING = (Future, list, tuple, dict)
+# Within what is only read these stand for data, or hold what does. A bare object() is a placeholder.
+_NESTING = (Future, list, tuple, dict, object)
+
+
+def _holds_placeholders(value: Any) -> bool:
+    """Whether a list is one of placeholders: then each is a datum, however shallow the collection is said to be."""
+    return type(value) is list and any(type(item) is object or _holds_placeholders(item) for item in value)
 
 
 class Binding:
@@ -109,6 +115,8 @@ class Binding:
         else:
             datum = program.tracker.find(value)
         if direction in ("IN", "IN_DELETE"):
+            if datum is None:
+                value = self._listed(value)
             if datum is None and type(value) in (list, tuple, dict):
                 nested = self._nested(value)
                 if nested is not value:
@@ -127,11 +135,22 @@ class Binding:
             datum = program.datum_of(value)
         return self._write(where, path, datum, direction, value)
 
+    def _listed(self, value: Any) -> Any:
+        """A numpy array of futures or placeholders as the list that a task will see; anything else as it is."""
+        if not is_object_array(value):
+            return value
+        find = self._program.tracker.find
+        stands = any(type(item) is Future or (type(item) is object and find(item) is not None) for item in value.flat)
+        return value.tolist() if stands else value
+
     def _nested(self, value: Any) -> Any:
         """An object that is only read. Futures may stand within its lists and dicts."""
         kind = type(value)
         if kind is Future:
             return self._read(value)
+        if kind is object:
+            datum = self._program.tracker.find(value)
+            return value if datum is None else self._read(datum)
         if kind is list or kind is tuple:
             items = [self._nested(item) if type(item) in _NESTING else item for item in value]
             return value if all(map(operator.is_, items, value)) else kind(items)
@@ -141,9 +160,10 @@ class Binding:
         return value
 
     def _collection(self, where: Where, path: Path, value: Any, how: Parameter, depth: int, name: str) -> Any:
-        if depth == 0:
+        if depth <= 0 and not (how.writes and _holds_placeholders(value)):
             element = Parameter(how.name, directions.OBJECT, how.direction)
             return self._object(where, path, value, element, name)
+        value = self._listed(value)
         if type(value) is Future or (value is not None and not isinstance(value, list | tuple | dict) and depth):
             # A whole collection that another task leaves, or something that is none: one datum.
             return self._object(where, path, value, Parameter(how.name, directions.OBJECT, how.direction), name)

@@ -36,6 +36,11 @@ class Encoding(NamedTuple):
     keywords: Mapping[str, Any] | None = None
 
 
+def is_object_array(value: Any) -> bool:
+    """Whether it is a numpy array of Python objects: its elements may be futures or placeholders."""
+    return type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "hasobject", False) is True
+
+
 def fill(tree: Any, inputs: Sequence[Any]) -> Any:
     """A copy of the containers of `tree` with the values of inputs in the place of leaves."""
     kind = type(tree)

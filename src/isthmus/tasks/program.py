@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from isthmus.domain.errors import Invalid, NotFound, nearest
 from isthmus.tasks import settings as configuration
 from isthmus.tasks.binding import Binding
-from isthmus.tasks.calls import PLAIN, Encoding
+from isthmus.tasks.calls import PLAIN, Encoding, is_object_array
 from isthmus.tasks.checkpoint import Checkpoint
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task
@@ -367,9 +367,9 @@ class Program:
         datum = self.tracker.find(value)
         if datum is not None:
             found.append(datum)
-        if kind in (list, tuple, dict):
+        if kind in (list, tuple, dict) or is_object_array(value):
             seen.add(id(value))
-            for item in value.values() if kind is dict else value:
+            for item in value.values() if kind is dict else value if kind in (list, tuple) else value.flat:
                 self._data(item, found, seen)
 
     def _synchronised(self, value: Any) -> Any:
@@ -385,7 +385,7 @@ class Program:
                 return value
             updated = _updated(value, latest)
             if updated is value:
-                # It is the program's own again. What could not be updated goes on standing for its datum: a placeholder.
+                # It is the program's own again. A placeholder, which can't be updated, goes on standing for its datum.
                 self.tracker.forget(value)
             value = updated
         if kind is list:
@@ -395,6 +395,11 @@ class Program:
             return tuple(self._synchronised(item) for item in value)
         elif kind is dict:
             return {key: self._synchronised(item) for key, item in value.items()}
+        elif is_object_array(value):
+            made = value.copy()
+            for place, item in enumerate(value.flat):
+                made.flat[place] = self._synchronised(item)
+            return made
         return value
 
     def barrier(self) -> None:
