@@ -229,6 +229,48 @@ def validate(
     print(f"{process}: good")
 
 
+@app.command()
+def plan(
+    process: Annotated[str, typer.Argument(help="A CWL file, FILE#NAME, or a streamflow.yml.", show_default=False)],
+    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs: checked too.")] = "",
+    bindings: Annotated[
+        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
+    ] = None,
+    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    form: Output = Format.TABLE,
+) -> None:
+    """Where each step would go and why, and what would move. Nothing runs."""
+    from isthmus.workflows import planning
+    from isthmus.workflows.cwl import opening
+    from isthmus.workflows.placing import Bindings
+
+    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
+    opened = opening.opened(process, inputs)
+    if inputs:
+        opened.program.inputs(opened.given)
+    found = _bindings(bindings, workflow) if bindings is not None else Bindings()
+    found.check(opened.program.graph)
+    rows = planning.plan(opened.program.graph, found)
+    _show(rows, form, ["step", "where", "why", "moves"], lambda row: {**row, "moves": ", ".join(row["moves"])})
+
+
+@app.command()
+def crate(
+    run: Run,
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.", show_default=False)],
+    content: Annotated[bool, typer.Option(help="With the workflow, its inputs and outputs.")] = True,
+) -> None:
+    """Write a run as a Workflow Run RO-Crate."""
+    from isthmus.domain.errors import Conflict
+    from isthmus.workflows import crate as crates
+
+    facts, entries = _read(run)
+    try:
+        print(crates.write(facts, entries, to, content=content))
+    except FileExistsError:
+        raise Conflict(f"{to} is there already.", hint="Name another folder.") from None
+
+
 @app.command("list")
 def list_(form: Output = Format.TABLE) -> None:
     """The runs of this machine, the newest last."""
