@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from isthmus import codec
 from isthmus.domain.sites import SiteSpec
+from tests.testbed.control import ControlPlane
 from tests.testbed.sites import slurm_site, ssh_site
 from tests.testbed.slurm import SlurmCluster
 from tests.testbed.ssh import SshServer
@@ -154,3 +156,45 @@ def _jobs(slurm: SlurmCluster) -> set[str]:
         check=True,
     )
     return {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+
+
+def test_a_job_of_a_server_drives_a_run_and_another_attempt_goes_on_with_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, {"write": "local"})
+    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c", "d e f"], "pause": "3"}))
+    with ControlPlane(tmp_path / "plane") as plane, plane.client() as client:
+        env = {**os.environ, "ISTHMUS_URL": plane.url, "ISTHMUS_TOKEN": plane.token}
+        told = subprocess.run(
+            [Path(sys.executable).with_name("isthmus"), "workflow", "submit", "hybrid.cwl", "in.json", "-b", "bindings.yaml"],
+            cwd=desk.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        job = int(told.stdout)
+        wait_for(lambda: client.jobs.list(label={"isthmus.task": "write[0]"}).jobs, "steps to be jobs", deadline_s=60)
+        pid = _driver(job)
+        os.kill(pid, signal.SIGKILL)
+        ended = client.jobs.wait(job, timeout_s=120)
+        assert ended.state.value == "COMPLETED" and ended.attempts == 2
+        client.jobs.download(job, "out", tmp_path / "out")
+        found = json.loads((tmp_path / "out/outputs.json").read_text())
+        assert found["counts"] == [2, 1, 3] and found["total"] == 6
+        writes = [each for each in client.jobs.list(limit=500).jobs if each.name.startswith("w/write")]
+        assert len(writes) == 3, "the new attempt went on with the jobs of the first"
+
+
+def _driver(job: int) -> int:
+    """The process that drives the run."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"isthmus.cli.drive" in words and f"ISTHMUS_JOB_ID={job}\0".encode() in environment:
+            return int(entry.name)
+    raise AssertionError("no process drives it")
