@@ -11,6 +11,7 @@ import fcntl
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ class App:
                 database=db.kind,
                 supervisor=settings.supervisor,
                 features=_features(settings),
+                python=sys.executable,
             ),
             max_body=settings.max_body,
             max_chunk=settings.max_chunk,

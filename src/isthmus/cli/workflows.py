@@ -79,6 +79,55 @@ def run(
     raise typer.Exit(_go(opened.program, opened.given, folder, book, runs, quiet=quiet))
 
 
+@app.command(context_settings=PASSED)
+def submit(
+    context: typer.Context,
+    process: Annotated[str, typer.Argument(help="A CWL file, FILE#NAME, or a streamflow.yml.", show_default=False)],
+    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
+    bindings: Annotated[
+        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
+    ] = None,
+    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    on: Annotated[str, typer.Option(help="The site on the server's machine that drives it.")] = "local",
+    cpus: Annotated[int, typer.Option(help="Cores for the steps that stay with the driver.")] = 1,
+    reuse: Annotated[bool, typer.Option(help="Take results of the same that are known there.")] = True,
+    keep_going: Annotated[bool, typer.Option(help="After a failure, go on with what does not need it.")] = False,
+) -> None:
+    """Hand a run to the server of `isthmus login`: a job there drives it. Prints the job's id."""
+    import asyncio
+
+    from isthmus.cli.calling import client
+    from isthmus.workflows import submission
+    from isthmus.workflows.cwl import opening
+
+    words = list(context.args)
+    if inputs.startswith("--"):
+        words, inputs = [inputs, *words], ""
+    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
+    opened = opening.opened(process, inputs, words)
+    for told in opened.strange:
+        note(f"isthmus: {told}")
+    if bindings is not None:
+        _bindings(bindings, workflow).check(opened.program.graph)
+    opened.program.inputs(opened.given)
+
+    async def send() -> int:
+        async with client() as server:
+            job = await submission.submit(
+                server,
+                opened,
+                bindings=bindings,
+                workflow=workflow,
+                site=on,
+                cpus=cpus,
+                reuse=reuse,
+                stop_early=not keep_going,
+            )
+            return job.id
+
+    print(asyncio.run(send()))
+
+
 def _streamflow(process: str, inputs: str, bindings: Path | None, workflow: str) -> tuple[str, str, Path | None]:
     """The process, inputs and bindings, where it is a streamflow.yml that names them."""
     from isthmus.workflows.streamflow import reading
@@ -130,9 +179,9 @@ def _go(program: Any, given: Any, folder: Path, book: Any, runs: Any, *, quiet: 
     memory = running.Memory(run=folder.name, book=book, results=runs.results(), reuse=facts["reuse"])
     settings = running.HereSettings(**facts["settings"])
     try:
-        abroad = _abroad(facts)
+        far = abroad(facts)
         with locked(folder):
-            finish = running.drive(program, given, running.steps_of(folder), settings, watcher, memory, abroad)
+            finish = running.drive(program, given, running.steps_of(folder), settings, watcher, memory, far)
             found = results.deliver(finish.outputs, facts["outdir"], owned=str(folder), keep=True)
             book.note(outputs=found)
     except BaseException:
@@ -152,7 +201,7 @@ def _go(program: Any, given: Any, folder: Path, book: Any, runs: Any, *, quiet: 
     return 0
 
 
-def _abroad(facts: dict[str, Any]) -> "Abroad | None":
+def abroad(facts: dict[str, Any]) -> "Abroad | None":
     """How steps get to sites, where the bindings send any there."""
     if not facts.get("bindings"):
         return None
@@ -227,6 +276,48 @@ def validate(
     for told in opened.strange:
         note(f"isthmus: {told}")
     print(f"{process}: good")
+
+
+@app.command()
+def plan(
+    process: Annotated[str, typer.Argument(help="A CWL file, FILE#NAME, or a streamflow.yml.", show_default=False)],
+    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs: checked too.")] = "",
+    bindings: Annotated[
+        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
+    ] = None,
+    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    form: Output = Format.TABLE,
+) -> None:
+    """Where each step would go and why, and what would move. Nothing runs."""
+    from isthmus.workflows import planning
+    from isthmus.workflows.cwl import opening
+    from isthmus.workflows.placing import Bindings
+
+    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
+    opened = opening.opened(process, inputs)
+    if inputs:
+        opened.program.inputs(opened.given)
+    found = _bindings(bindings, workflow) if bindings is not None else Bindings()
+    found.check(opened.program.graph)
+    rows = planning.plan(opened.program.graph, found)
+    _show(rows, form, ["step", "where", "why", "moves"], lambda row: {**row, "moves": ", ".join(row["moves"])})
+
+
+@app.command()
+def crate(
+    run: Run,
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.", show_default=False)],
+    content: Annotated[bool, typer.Option(help="With the workflow, its inputs and outputs.")] = True,
+) -> None:
+    """Write a run as a Workflow Run RO-Crate."""
+    from isthmus.domain.errors import Conflict
+    from isthmus.workflows import crate as crates
+
+    facts, entries = _read(run)
+    try:
+        print(crates.write(facts, entries, to, content=content))
+    except FileExistsError:
+        raise Conflict(f"{to} is there already.", hint="Name another folder.") from None
 
 
 @app.command("list")

@@ -382,3 +382,4 @@ class ServerView:
     database: str  # sqlite, postgresql
     supervisor: bool  # whether this process may lead
     features: tuple[str, ...] = ()
+    python: str = ""  # the interpreter that runs it, on its machine

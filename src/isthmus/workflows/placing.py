@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, nearest
-from isthmus.domain.sites import SiteSpec
 from isthmus.workflows.dataflow.graph import Graph
 from isthmus.workflows.work import Image
+
+if TYPE_CHECKING:
+    from isthmus.domain.sites import SiteSpec
 
 HERE = "here"
 ANYWHERE = "anywhere"
@@ -35,7 +37,7 @@ class Bindings:
     """All bindings of a workflow. ``sites``: those that the file itself describes."""
 
     steps: Mapping[str, Target] = field(default_factory=dict)
-    sites: Mapping[str, SiteSpec] = field(default_factory=dict)
+    sites: "Mapping[str, SiteSpec]" = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)  # a reference that a step names -> a registered image
     otherwise: Target = Target()
 

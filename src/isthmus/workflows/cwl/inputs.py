@@ -147,7 +147,9 @@ def _shown(file: dict[str, Any]) -> dict[str, Any]:
             try:
                 file["size"] = os.stat(path).st_size
             except OSError:
-                raise StepFailed(f"There is no file {path}.") from None
+                # What a step made and has gone since has a size: it is made again before the command starts.
+                if "size" not in file:
+                    raise StepFailed(f"There is no file {path}.") from None
         elif isinstance(file.get("contents"), str) and not file.get("location"):
             file["size"] = len(file["contents"].encode())
     return file

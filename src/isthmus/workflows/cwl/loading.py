@@ -40,6 +40,12 @@ class Library:
 
     def __init__(self) -> None:
         self._files: dict[str, Any] = {}
+        self._texts: set[str] = set()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that was read so far."""
+        return tuple(sorted({*self._files, *self._texts}))
 
     def document(self, file: str, place: str = "") -> Any:
         """The document in a file, its imports in place. Raises Invalid."""
@@ -89,7 +95,9 @@ class Library:
             if len(node) == 1 and "$import" in node:
                 return self._import(node, "$import", file)
             if len(node) == 1 and "$include" in node:
-                return text_of(resolve(file, str(node["$include"])), place_of(node, "$include"))
+                address = resolve(file, str(node["$include"]))
+                self._texts.add(address)
+                return text_of(address, place_of(node, "$include"))
             if "$mixin" in node:
                 mixed = self._import(node, "$mixin", file)
                 for name, value in mixed.items():

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.domain.errors import Invalid
-from isthmus.workflows.cwl import orders, reading
-from isthmus.workflows.cwl.model import InForce
+from isthmus.workflows.cwl import files, orders, reading
+from isthmus.workflows.cwl.loading import Library
+from isthmus.workflows.cwl.model import InForce, Process, Workflow, processes
 from isthmus.workflows.cwl.translation import CwlProgram
+from isthmus.workflows.locations import path_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class Opened:
     given: dict[str, Any]
     requirements: Any
     strange: tuple[str, ...]
+    documents: tuple[str, ...]
 
 
 def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir: str = "") -> Opened:
@@ -35,7 +38,8 @@ def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir
     if not isinstance(values, dict):
         raise Invalid("The inputs are no names and values.", place=inputs)
     where = address(process)
-    read = reading.read(where)
+    library = Library()
+    read = reading.read(where, library)
     base = os.path.join(os.path.abspath(basedir), "-") if basedir else inputs or os.path.join(os.getcwd(), "-")
     given = orders.located(values, base)
     if words:
@@ -48,7 +52,23 @@ def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir
         given=given,
         requirements=brought,
         strange=strange,
+        documents=(*library.files, *_defaults(read)),
     )
+
+
+def _defaults(process: Process) -> list[str]:
+    """The files that defaults name."""
+    found = []
+    for one in processes(process):
+        values = [(each.default, one.file) for each in one.inputs.values()]
+        if isinstance(one, Workflow):
+            values += [(each.default, one.file) for step in one.steps.values() for each in step.inputs.values()]
+        for value, base in values:
+            for file in files.each(files.normalised(value, base) if value else None):
+                path = path_of(str(file.get("location", "")))
+                if path and os.path.exists(path):
+                    found.append(path)
+    return found
 
 
 def again(where: str, given: dict[str, Any], requirements: Any) -> CwlProgram:

@@ -35,6 +35,7 @@ class Here:
         self._images = images.Images(engine)
         self._path = os.environ.get("PATH", os.defpath)
         self._running: set[int] = set()
+        self._programs: dict[tuple[str, str], str] = {}
 
     @property
     def contained(self) -> bool:
@@ -47,7 +48,7 @@ class Here:
             return f"It needs {need.cpus:g} cores; this machine has {self.cpus:g}."
         if need.mem > self.mem:
             return f"It needs {need.mem >> 20} MiB of memory; this machine has {self.mem >> 20}."
-        if need.gpus > len(_gpus()):
+        if need.gpus and need.gpus > len(_gpus()):
             return f"It needs {need.gpus} GPUs; this machine has {len(_gpus())}."
         return ""
 
@@ -94,9 +95,13 @@ class Here:
     def tidy(self, name: str) -> None:
         """Remove what only the command needed."""
         base = f"{self.root}/{name}"
-        shutil.rmtree(f"{base}/tmp", ignore_errors=True)
-        if os.path.isdir(f"{base}/in"):
-            shutil.rmtree(f"{base}/in", ignore_errors=True)
+        for folder in (f"{base}/tmp", f"{base}/in"):
+            try:
+                os.rmdir(folder)  # empty, as a rule
+            except FileNotFoundError:
+                pass
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)
         for log in (STDOUT, STDERR):
             path = f"{base}/{log}"
             try:
@@ -177,6 +182,7 @@ class Here:
             began = time.monotonic()
             started = subprocess.Popen(
                 argv,
+                executable=self._program(argv[0], env),
                 env=env,
                 cwd=None if contained else folders.work,
                 stdin=stdin,
@@ -193,6 +199,16 @@ class Here:
                 os.close(handle)
         started.returncode = 0  # waited for here, for what it used
         return started.pid, began
+
+    def _program(self, name: str, env: Mapping[str, str]) -> str:
+        """The path of a command, looked for once; the name itself where it is a path or is not found."""
+        path = env.get("PATH", "")
+        if "/" in name:
+            return name
+        found = self._programs.get((name, path))
+        if found is None:
+            found = self._programs[(name, path)] = shutil.which(name, path=path) or name
+        return found
 
     def _stdin(self, work: Work, folders: Folders) -> int:
         if not work.stdin:

@@ -1,0 +1,97 @@
+"""The program of a workflow's job: drives the run whose bundle lies in its work folder (`workflows.submission`).
+
+It runs in the job's work folder. The run itself is in the checkpoint folder: another attempt goes on with it.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from isthmus.cli.main import tell
+from isthmus.domain.errors import IsthmusError
+
+
+def main() -> None:
+    """Drive it and exit."""
+    try:
+        sys.exit(_drive(Path.cwd()))
+    except IsthmusError as error:
+        tell(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _drive(folder: Path) -> int:
+    from isthmus import report
+    from isthmus.cli import workflows
+    from isthmus.workflows import running
+    from isthmus.workflows.cwl import opening, orders, results
+    from isthmus.workflows.driver.book import Book
+    from isthmus.workflows.runs import Runs
+    from isthmus.workflows.submission import BUNDLE, ORDER, OUT
+
+    bundle = folder / BUNDLE
+    order = json.loads((bundle / ORDER).read_text())
+    runs = Runs(Path(os.environ["ISTHMUS_CHECKPOINT"]))
+    given = orders.located(order["given"], str(folder / "-"))
+    program = opening.again(str(bundle / order["process"]), given, order["requirements"])
+    known = runs.ids()
+    facts = {
+        "name": order["name"],
+        "process": str(bundle / order["process"]),
+        "given": given,
+        "requirements": order["requirements"],
+        "outdir": str(folder / OUT),
+        "settings": order["settings"],
+        "reuse": order["reuse"],
+        "bindings": str(bundle / "bindings.yml") if order["bindings"] else "",
+        "workflow": order["workflow"],
+        "server": True,
+        "trust": False,
+    }
+    if known:
+        where = runs.folder(known[-1])
+        book = Book.found(where)
+        book.note(**facts, state="running", ended=None)
+        print(f"going on with {where.name}", flush=True)
+    else:
+        where, book = runs.begin(facts)
+    if (bundle / "ca.pem").exists():
+        os.environ["ISTHMUS_CA"] = str(bundle / "ca.pem")
+    memory = running.Memory(run=where.name, book=book, results=runs.results(), reuse=facts["reuse"])
+    counts = {"done": 0, "reused": 0, "skipped": 0, "failed": 0, "started": 0}
+    last = 0.0
+
+    def watch(told: Any) -> None:
+        nonlocal last
+        counts[told.kind] += 1
+        if told.kind == "failed":
+            print(f"{told.task} failed: {told.message}\n{told.log}", flush=True)
+        if time.monotonic() - last > 1.0:
+            last = time.monotonic()
+            report(tasks_done=counts["done"] + counts["reused"], tasks_failed=counts["failed"])
+
+    try:
+        abroad = workflows.abroad(book.facts())
+        settings = running.HereSettings(**order["settings"])
+        finish = running.drive(program, given, running.steps_of(where), settings, watch, memory, abroad)
+        found = results.deliver(finish.outputs, facts["outdir"], owned=str(where), keep=True)
+        book.note(outputs=found)
+    finally:
+        program.close()
+        memory.results.close()
+        book.close()
+    report(tasks_done=counts["done"] + counts["reused"], tasks_failed=counts["failed"])
+    out = folder / OUT
+    out.mkdir(exist_ok=True)
+    (out / "outputs.json").write_text(json.dumps(found, indent=2))
+    print(f"{counts['done']} done, {counts['reused']} reused, {counts['failed']} failed", flush=True)
+    return 1 if finish.failures else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""A plan: where each step would go and why, before anything runs."""
+
+from typing import Any
+
+from isthmus.workflows.dataflow.graph import Graph
+from isthmus.workflows.placing import ANYWHERE, Bindings, step_paths
+
+
+def plan(graph: Graph, bindings: Bindings) -> list[dict[str, Any]]:
+    """A row for each step that runs something: where it goes, why, and what it reads from steps elsewhere."""
+    return list(_rows(graph, bindings, "", set(step_paths(graph))))
+
+
+def _rows(graph: Graph, bindings: Bindings, around: str, known: set[str]) -> Any:
+    for name, step in graph.steps.items():
+        path = f"{around}/{name}" if around else name
+        if isinstance(step.body, Graph):
+            yield from _rows(step.body, bindings, path, known)
+            continue
+        target = bindings.target(path)
+        moves = []
+        for source in sorted({source.step for feed in step.inputs.values() for source in feed.sources if source.step}):
+            other = f"{around}/{source}" if around else source
+            if bindings.target(other).sites != target.sites:
+                moves.append(f"what {other} leaves")
+        yield {
+            "step": path,
+            "where": _where(target.sites),
+            "why": _why(bindings, path),
+            "scatter": bool(step.scatter),
+            "moves": moves,
+        }
+
+
+def _where(sites: tuple[str, ...]) -> str:
+    return "any site" if sites == (ANYWHERE,) else " or ".join(sites)
+
+
+def _why(bindings: Bindings, path: str) -> str:
+    found = path
+    while found:
+        if found in bindings.steps:
+            return "bound" if found == path else f"within {found}"
+        found = found.rpartition("/")[0]
+    return "not bound"

@@ -1,0 +1,127 @@
+"""A run as a job: its documents, inputs and bindings handed to a server, whose job drives the graph.
+
+The job's program is `isthmus.cli.drive`. Its run lies in the job's checkpoint folder: another attempt goes on with it.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isthmus.data import digests
+from isthmus.domain.errors import Invalid, NotFound
+from isthmus.domain.jobs import Input, JobRequest, Output, Resources, Retry
+from isthmus.domain.reasons import Reason
+from isthmus.workflows.cwl.opening import Opened
+from isthmus.workflows.driver.results import located
+from isthmus.workflows.locations import path_of
+
+if TYPE_CHECKING:
+    from isthmus.client import AsyncClient
+    from isthmus.domain.views import JobView
+
+BUNDLE, ORDER, OUT = "bundle", "order.json", "out"
+TOKEN_DAYS = 90
+
+
+async def submit(
+    client: "AsyncClient",
+    opened: Opened,
+    *,
+    bindings: Path | None = None,
+    workflow: str = "",
+    site: str = "local",
+    cpus: int = 1,
+    reuse: bool = True,
+    stop_early: bool = True,
+) -> "JobView":
+    """Hand a run to a server; its job. The site must be on the server's machine, for it runs the server's own Python.
+
+    Raises Invalid where documents lie on the network.
+    """
+    server = await client.server()
+    run = secrets.token_hex(6)
+    given, inputs = await _inputs(client, opened.given, run)
+    with tempfile.TemporaryDirectory() as folder:
+        process = _documents(opened, Path(folder))
+        if bindings is not None:
+            shutil.copyfile(bindings, Path(folder) / "bindings.yml")
+        if client.connection.config.ca:
+            (Path(folder) / "ca.pem").write_text(client.connection.config.ca)
+        order = {
+            "name": opened.program.name,
+            "process": process,
+            "given": given,
+            "requirements": opened.requirements,
+            "bindings": bindings is not None,
+            "workflow": workflow,
+            "reuse": reuse,
+            "settings": {"cpus": float(cpus), "stop_early": stop_early},
+        }
+        (Path(folder) / ORDER).write_text(json.dumps(order))
+        bundle = await _dataset(client, folder, run)
+    token = await client.tokens.create(
+        f"workflow {run}", scopes=("read", "jobs", "data"), expires_at=datetime.now(UTC) + timedelta(days=TOKEN_DAYS)
+    )
+    secret = f"workflow-{run}"
+    await client.secrets.set(secret, token.token)
+    return await client.jobs.submit(
+        JobRequest(
+            name=f"workflow {opened.program.name}"[:190],
+            command=(server.python, "-m", "isthmus.cli.drive"),
+            env={"ISTHMUS_URL": client.connection.config.url, "PYTHONUNBUFFERED": "1"},
+            secrets={"ISTHMUS_TOKEN": secret},
+            resources=Resources(cpus=cpus),
+            inputs=(Input(path=BUNDLE, dataset=bundle), *inputs),
+            outputs=(Output(path=OUT, optional=True),),
+            sites=(site,),
+            checkpoint=True,
+            retry=Retry(attempts=20, on=(Reason.SIGNAL,)),
+            labels={"isthmus.workflow": opened.program.name},
+        )
+    )
+
+
+def _documents(opened: Opened, folder: Path) -> str:
+    """Copy what the process consists of; its address in the bundle."""
+    address, hash_, name = opened.address.partition("#")
+    documents = [os.path.abspath(each) for each in {address, *opened.documents}]
+    far = [each for each in opened.documents if each.startswith(("http://", "https://"))]
+    if far:
+        raise Invalid(f"{far[0]} is on the network: bring it here first.", place="process")
+    root = os.path.commonpath([os.path.dirname(each) for each in documents])
+    for each in documents:
+        target = folder / "documents" / os.path.relpath(each, root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.isdir(each):
+            shutil.copytree(each, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(each, target)
+    return f"documents/{os.path.relpath(address, root)}{hash_}{name}"
+
+
+async def _inputs(client: "AsyncClient", given: dict[str, Any], run: str) -> tuple[dict[str, Any], list[Input]]:
+    """The inputs with files by the paths that they get in the job's work folder, and the job's inputs."""
+    found = json.loads(json.dumps(given))
+    inputs: list[Input] = []
+    for number, file in enumerate(located(found)):
+        path = path_of(str(file["location"]))
+        if path:
+            # Beside each other, for files that belong together are found by that.
+            inside = f"inputs/{number if 'secondaryFiles' in file else 'f' + str(number)}/{file['basename']}"
+            inputs.append(Input(path=inside, dataset=await _dataset(client, path, run)))
+            file["location"] = inside
+    return found, inputs
+
+
+async def _dataset(client: "AsyncClient", path: str, run: str) -> str:
+    name = f"workflow-{digests.measure_now(Path(path)).digest.removeprefix('sha256:')[:40]}"
+    try:
+        await client.datasets.get(f"{name}@1")
+    except NotFound:
+        await client.datasets.register(name, path, version="1", labels={"isthmus.run": run})
+    return f"{name}@1"

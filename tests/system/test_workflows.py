@@ -1,0 +1,200 @@
+"""Hybrid workflows on real sites: some steps here, some on a SLURM cluster behind SSH, files where they are made."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus import codec
+from isthmus.domain.sites import SiteSpec
+from tests.testbed.control import ControlPlane
+from tests.testbed.sites import slurm_site, ssh_site
+from tests.testbed.slurm import SlurmCluster
+from tests.testbed.ssh import SshServer
+from tests.testbed.waiting import wait_for
+
+pytestmark = pytest.mark.system
+
+HYBRID = """
+cwlVersion: v1.2
+class: Workflow
+requirements: {ScatterFeatureRequirement: {}, InlineJavascriptRequirement: {}}
+inputs: {texts: "string[]", pause: string}
+outputs:
+  counts: {type: "int[]", outputSource: count/n}
+  kept: {type: "File[]", outputSource: write/file}
+  total: {type: int, outputSource: sum/total}
+steps:
+  write:
+    scatter: text
+    in: {text: texts, pause: pause}
+    out: [file]
+    run:
+      class: CommandLineTool
+      baseCommand: [sh, -c, 'sleep "$1"; echo "$0"; echo side > words.txt.idx']
+      inputs: {text: {type: string, inputBinding: {position: 1}}, pause: {type: string, inputBinding: {position: 2}}}
+      outputs: {file: {type: File, secondaryFiles: [.idx], outputBinding: {glob: words.txt}}}
+      stdout: words.txt
+  count:
+    scatter: file
+    in: {file: write/file}
+    out: [n]
+    run:
+      class: CommandLineTool
+      requirements:
+        InitialWorkDirRequirement:
+          listing: [{entryname: run.sh, entry: "test -e $(inputs.file.path).idx; wc -w < $(inputs.file.path)"}]
+      baseCommand: [sh, -e, run.sh]
+      inputs: {file: {type: File, secondaryFiles: [.idx]}}
+      outputs:
+        n: {type: int, outputBinding: {glob: n.txt, loadContents: true, outputEval: "$(parseInt(self[0].contents))"}}
+      stdout: n.txt
+  sum:
+    in: {numbers: count/n}
+    out: [total]
+    run:
+      class: ExpressionTool
+      inputs: {numbers: "int[]"}
+      outputs: {total: int}
+      expression: "${ return {total: inputs.numbers.reduce(function(a, b) { return a + b; }, 0)}; }"
+"""
+
+
+class Desk:
+    """A folder with the workflow, its bindings, and a data folder of its own."""
+
+    def __init__(self, folder: Path, steps: dict[str, str], *sites: SiteSpec) -> None:
+        self.folder = folder
+        (folder / "hybrid.cwl").write_text(HYBRID)
+        plain = {site.name: codec.to_plain(site, SiteSpec) for site in sites}
+        for each in plain.values():
+            each.pop("name")
+        (folder / "bindings.yaml").write_text(yaml.safe_dump({"sites": plain, "steps": steps}))
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [Path(sys.executable).with_name("isthmus"), "workflow", *words],
+            cwd=self.folder,
+            env={**os.environ, "ISTHMUS_DATA": str(self.folder / "data")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, texts: list[str], *words: str, pause: str = "0") -> Any:
+        (self.folder / "in.json").write_text(json.dumps({"texts": texts, "pause": pause}))
+        process = self.start("run", "hybrid.cwl", "in.json", "-b", "bindings.yaml", "--outdir", "out", *words)
+        out, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        return json.loads(out)
+
+    def tasks(self) -> dict[str, Any]:
+        (run,) = (entry.name for entry in (self.folder / "data/workflows/runs").iterdir())
+        out, said = self.start("show", run, "-o", "json").communicate(timeout=60)
+        assert out, said
+        return {task["task"]: task for task in json.loads(out)["tasks"]}
+
+
+def test_steps_on_a_cluster_hand_files_on_without_a_copy(
+    tmp_path: Path, slurm: SlurmCluster, slurm_login: SshServer
+) -> None:
+    desk = Desk(tmp_path, {"write": "cluster", "count": "cluster"}, slurm_site("cluster", slurm_login))
+    found = desk.run(["a b c", "d"], "--trust-host-keys")
+    assert found["counts"] == [3, 1] and found["total"] == 4
+    assert [(tmp_path / "out" / each["basename"]).read_text() for each in found["kept"]] == ["a b c\n", "d\n"]
+    assert all(each["secondaryFiles"] for each in found["kept"])
+    tasks = desk.tasks()
+    assert {name: task["place"] for name, task in tasks.items()} == {
+        f"{step}[{number}]": "cluster" for step in ("write", "count") for number in (0, 1)
+    }
+
+
+def test_files_go_from_one_site_to_another_and_here(
+    tmp_path: Path, slurm: SlurmCluster, slurm_login: SshServer, ssh_server: SshServer
+) -> None:
+    desk = Desk(
+        tmp_path,
+        {"write": "cluster", "count": "box"},
+        slurm_site("cluster", slurm_login),
+        ssh_site("box", ssh_server),
+    )
+    assert desk.run(["a b", "c d e"], "--trust-host-keys")["counts"] == [2, 3]
+    assert {task["place"] for task in desk.tasks().values()} == {"cluster", "box"}
+
+
+def test_a_new_driver_goes_on_with_the_jobs_of_a_killed_one(
+    tmp_path: Path, slurm: SlurmCluster, slurm_login: SshServer
+) -> None:
+    desk = Desk(tmp_path, {"write": "cluster"}, slurm_site("cluster", slurm_login))
+    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c"], "pause": "6"}))
+    process = desk.start("run", "hybrid.cwl", "in.json", "-b", "bindings.yaml", "--trust-host-keys", "--outdir", "out")
+    wait_for(lambda: len(_jobs(slurm)) == 2, "both jobs to be at SLURM", deadline_s=60)
+    process.kill()
+    process.communicate(timeout=30)
+    before = _jobs(slurm)
+    (run,) = (entry.name for entry in (tmp_path / "data/workflows/runs").iterdir())
+    again = desk.start("resume", run)
+    out, said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert json.loads(out)["counts"] == [2, 1]
+    assert _jobs(slurm) <= before, "nothing was submitted again"
+
+
+def _jobs(slurm: SlurmCluster) -> set[str]:
+    """The ids of the workflow's jobs that the cluster knows of."""
+    done = subprocess.run(
+        ["squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%i %j"],
+        env=slurm.env(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+
+
+def test_a_job_of_a_server_drives_a_run_and_another_attempt_goes_on_with_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, {"write": "local"})
+    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c", "d e f"], "pause": "3"}))
+    with ControlPlane(tmp_path / "plane") as plane, plane.client() as client:
+        env = {**os.environ, "ISTHMUS_URL": plane.url, "ISTHMUS_TOKEN": plane.token}
+        told = subprocess.run(
+            [Path(sys.executable).with_name("isthmus"), "workflow", "submit", "hybrid.cwl", "in.json", "-b", "bindings.yaml"],
+            cwd=desk.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        job = int(told.stdout)
+        wait_for(lambda: client.jobs.list(label={"isthmus.task": "write[0]"}).jobs, "steps to be jobs", deadline_s=60)
+        pid = _driver(job)
+        os.kill(pid, signal.SIGKILL)
+        ended = client.jobs.wait(job, timeout_s=120)
+        assert ended.state.value == "COMPLETED" and ended.attempts == 2
+        client.jobs.download(job, "out", tmp_path / "out")
+        found = json.loads((tmp_path / "out/outputs.json").read_text())
+        assert found["counts"] == [2, 1, 3] and found["total"] == 6
+        writes = [each for each in client.jobs.list(limit=500).jobs if each.name.startswith("w/write")]
+        assert len(writes) == 3, "the new attempt went on with the jobs of the first"
+
+
+def _driver(job: int) -> int:
+    """The process that drives the run."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"isthmus.cli.drive" in words and f"ISTHMUS_JOB_ID={job}\0".encode() in environment:
+            return int(entry.name)
+    raise AssertionError("no process drives it")

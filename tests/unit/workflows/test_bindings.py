@@ -1,0 +1,148 @@
+"""Binding files, ours and StreamFlow's: what they come to, and what is refused with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from isthmus.domain.errors import Invalid
+from isthmus.workflows import bindings
+from isthmus.workflows.dataflow.graph import Graph, Step
+from isthmus.workflows.streamflow import reading
+
+OURS = """
+sites:
+  cluster: slurm+ssh://me@login.example.org/scratch/me
+otherwise: here
+steps:
+  prepare: here
+  train: cluster
+  train/fit:
+    sites: [cluster, box]
+    resources: {gpus: 1, time: 2h}
+    options: {slurm: {qos: long}}
+images: {"docker.io/python:3": python-sif}
+"""
+
+STREAMFLOW = """
+version: v1.0
+workflows:
+  main:
+    type: cwl
+    config: {file: main.cwl, settings: inputs.yml}
+    bindings:
+      - step: /prepare
+        target: {deployment: box}
+      - step: /train
+        target: [{deployment: cluster, service: gpu, locations: 2}]
+      - step: /show
+        target: {deployment: image}
+      - step: /any
+        target: [{deployment: box}, {deployment: cluster}]
+        filters: [shuffle]
+deployments:
+  box:
+    type: ssh
+    config: {nodes: ["box1:2222", box2], username: me, sshKey: key, checkHostKey: false}
+    workdir: /data/work
+  cluster:
+    type: slurm
+    config:
+      maxConcurrentJobs: 7
+      services:
+        gpu: {partition: gpu, time: "1-02:00:00", mem: 4GB, ntasksPerNode: 2}
+    wraps: box
+  image: {type: docker, config: {image: "python:3"}}
+"""
+
+
+def graph(*paths: str) -> Graph:
+    inner = Graph((), {"fit": Step({}, (), None)}, {})
+    return Graph((), {path: Step({}, (), inner if path == "train" else None) for path in paths}, {})
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+def written(folder: Path, text: str, name: str = "b.yml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_the_nearest_binding_holds(tmp_path: Path) -> None:
+    found = bindings.read(written(tmp_path, OURS))
+    found.check(graph("prepare", "train", "rest"), ["box", "local"])
+    assert found.target("prepare").here and found.target("rest").here
+    assert found.target("train/other").sites == ("cluster",)
+    fit = found.target("train/fit")
+    assert fit.sites == ("cluster", "box") and fit.resources == {"gpus": 1, "time": "2h"}
+    assert found.sites["cluster"].kind == "slurm" and found.remote
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("train/fit:", "train/fitt:", "Did you mean 'train/fit'?"),
+        ("prepare: here", "prepare: bux", "There is no site 'bux'. Did you mean 'box'?"),
+        ("resources:", "resource:", "Did you mean 'resources'?"),
+        ("steps:", "step:", "Did you mean 'steps'?"),
+        ("slurm+ssh:", "slrm+ssh:", "Did you mean 'slurm+ssh'?"),
+    ],
+)
+def test_wrong_bindings_are_told_with_their_line(tmp_path: Path, before: str, after: str, words: str) -> None:
+    text = OURS.replace(before, after)
+    with pytest.raises(Invalid) as told:
+        bindings.read(written(tmp_path, text)).check(graph("prepare", "train"), ["box"])
+    assert f"b.yml:{line_of(text, after)}" in str(told.value) and words in str(told.value)
+
+
+def test_a_streamflow_file_is_read_as_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path, STREAMFLOW, "streamflow.yml")
+    assert reading.is_streamflow(str(path))
+    found = reading.read(path)
+    assert found.process == str(tmp_path / "main.cwl") and found.inputs == str(tmp_path / "inputs.yml")
+    found.bindings.check(graph("prepare", "train", "show", "any"))
+    assert found.bindings.target("prepare").sites == ("box-0", "box-1")
+    train = found.bindings.target("train")
+    assert train.sites == ("cluster",)
+    assert train.options == {"slurm": {"partition": "gpu", "ntasks-per-node": 2}}
+    assert train.resources == {"time": "93600s", "mem": "4GB", "nodes": 2}
+    show = found.bindings.target("show")
+    assert show.here and show.image is not None and show.image.reference == "python:3"
+    assert found.bindings.target("any").sites == ("box-0", "box-1", "cluster")
+    cluster = found.bindings.sites["cluster"]
+    assert cluster.reach is not None and cluster.limits.jobs == 7
+    box = found.bindings.sites["box-0"].reach
+    assert box is not None and (box.hops[0].host, box.hops[0].port, box.hops[0].user) == ("box1", 2222, "me")
+    assert box.key_file == str(tmp_path / "key")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("type: docker,", "type: helm,", "type helm can't be done"),
+        ("    type: slurm", "    type: pbs", "PBS is no batch system"),
+        ("type: docker,", "type: dokcer,", "Did you mean 'docker'?"),
+        ("deployment: image}", "deployment: imag}", "Did you mean 'image'?"),
+        ("service: gpu", "service: gpus", "Did you mean 'gpu'?"),
+        ('{image: "python:3"}', '{image: "python:3", volume: x}', "The option 'volume'"),
+        ("version: v1.0", "version: v2.0", "v1.0 is"),
+        ("- step: /show", "- port: /show", "The binding of the port"),
+        ("filters: [shuffle]", "filters: [shufle]", "Did you mean 'shuffle'?"),
+    ],
+)
+def test_what_of_streamflow_can_not_be_done_is_refused_by_name(
+    tmp_path: Path, before: str, after: str, words: str
+) -> None:
+    text = STREAMFLOW.replace(before, after)
+    path = written(tmp_path, text, "streamflow.yml")
+    with pytest.raises(Invalid) as told:
+        reading.read(path)
+    assert words in str(told.value) and f"streamflow.yml:{line_of(text, after.strip())}" in str(told.value)
+
+
+def test_a_binding_to_a_step_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    found = reading.read(written(tmp_path, STREAMFLOW, "streamflow.yml"))
+    with pytest.raises(Invalid, match="There is no step 'show'"):
+        found.bindings.check(graph("prepare", "train", "any"))
