@@ -4,6 +4,7 @@ One JSON line a case. Needs Chromium (scripts/install-system-packages) for two o
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -80,8 +81,7 @@ async def fill(app: App) -> None:
     for start in range(0, JOBS, 5000):
         await app.db.write(add_jobs, start, texts, now, dice)
     for job in CHARTED:
-        for start in range(0, POINTS, 5000):
-            await app.db.write(add_points, job, start, now)
+        await app.db.write(add_points, job, now)
 
 
 def add_jobs(conn: Any, start: int, texts: list[str], now: float, dice: random.Random) -> None:
@@ -131,21 +131,20 @@ def add_jobs(conn: Any, start: int, texts: list[str], now: float, dice: random.R
     )
 
 
-def add_points(conn: Any, job: int, start: int, now: float) -> None:
-    metrics.insert(
-        conn,
-        [
-            {
-                "attempt_id": job,
-                "name": f"metric{series}",
-                "step": float(step),
-                "at": now - DAY + step * 0.5,
-                "value": (step * (series + 1) % 977) / 977 + step / POINTS,
-            }
-            for step in range(start, start + 5000)
-            for series in range(10)
-        ],
+def add_points(conn: Any, job: int, now: float) -> None:
+    """Ten series as a runner would have brought them, a step at a time; made by the database, which is quicker."""
+    conn.exec_driver_sql(
+        """
+        INSERT INTO metrics (attempt_id, name, step, at, value)
+        WITH RECURSIVE steps(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM steps WHERE n + 1 < ?),
+                       series(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM series WHERE k + 1 < 10)
+        SELECT ?, 'metric' || k, n, ? + n * 0.5, (n * (k + 1) % 977) / 977.0 + n * 1.0 / ?
+        FROM steps CROSS JOIN series
+        """,
+        (POINTS, job, now - DAY, POINTS),
     )
+    for series in range(10):
+        metrics.close_blocks(conn, job, f"metric{series}")
 
 
 def signed_in(plane: ControlPlane) -> httpx.Client:
@@ -184,7 +183,7 @@ PATHS = {
 def pages(plane: ControlPlane) -> None:
     """The slowest page's 95th percentile, as a client beside the server sees it."""
     found = {}
-    with signed_in(plane) as browser:
+    with contextlib.closing(signed_in(plane)) as browser:
         for name, path in PATHS.items():
             times = []
             for number in range(25):
@@ -282,7 +281,7 @@ def live(plane: ControlPlane) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        with signed_in(plane) as browser:
+        with contextlib.closing(signed_in(plane)) as browser:
             time.sleep(5)
             alone = measured(plane, lambda: time.sleep(20))
             told: list[tuple[int, int]] = []

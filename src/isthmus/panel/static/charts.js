@@ -13,7 +13,7 @@
       return `${v < 0 ? "-" : ""}${n >= 100 || u === 0 ? n.toFixed(0) : n.toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][u]}`;
     },
     share: (v) => (v == null ? "–" : `${Math.round(v * 100)} %`),
-    slope: (v) => (v == null ? "–" : v.toFixed(2)),
+    slope: (v) => (v == null ? "–" : v === 0 ? "0" : v < 0.01 ? Number(v.toPrecision(1)).toString() : v.toFixed(2)),
     plain: (v) => (v == null ? "–" : Number.isInteger(v) && Math.abs(v) < 1e6 ? String(v) : Number(v.toPrecision(5)).toString()),
   };
 

@@ -266,4 +266,5 @@
   localise();
   marks();
   setInterval(localise, 1000);
+  document.documentElement.dataset.ready = "yes";
 })();
