@@ -70,12 +70,16 @@ async def submit(
     idempotency_key: Annotated[
         str, Header(max_length=80, pattern=r"^[\x21-\x7e]*$", description="The same key again: the same jobs.")
     ] = "",
+    wait_s: WaitS = 0.0,
 ) -> Response:
-    """Submit a job, an array (one with `array`) or several: all of them or none."""
+    """Submit a job, an array (one with `array`) or several: all of them or none. With `wait_s`, as they are when every
+    one has ended or that time is over."""
     many = request if isinstance(request, list) else [request]
     if not many:
         raise Invalid("There is no job in the list.", place="body")
     jobs = await services.jobs.submit(caller, many, request_key=idempotency_key)
+    if wait_s:
+        jobs = await services.unless_stopping(services.jobs.wait(caller, [job.id for job in jobs], wait_s))
     return answer(jobs, list[JobView], status=201)
 
 

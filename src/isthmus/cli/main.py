@@ -42,10 +42,12 @@ COMMANDS = {
     # What follows the command's first word is the command's own.
     "run": _Command(_WORK, "run", "run", settings={"allow_interspersed_args": False}),
     "job": _Command(_WORK, "jobs", "app", is_group=True),
+    "workflow": _Command(_WORK, "workflows", "app", is_group=True),
     "cp": _Command(_WORK, "copy", "cp"),
     "dataset": _Command(_WORK, "artefacts", "datasets", is_group=True),
     "image": _Command(_WORK, "artefacts", "images", is_group=True),
     "site": _Command(_PLACES, "sites", "app", is_group=True),
+    "placement": _Command(_PLACES, "placement", "app", is_group=True),
     "secret": _Command(_PLACES, "users", "secrets", is_group=True),
     "token": _Command(_PLACES, "users", "tokens", is_group=True),
     "user": _Command(_PLACES, "users", "users", is_group=True),

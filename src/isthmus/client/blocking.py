@@ -120,6 +120,8 @@ class Jobs(Noun[jobs.Jobs]):
 
     submit = _call(jobs.Jobs.submit)
     submit_many = _call(jobs.Jobs.submit_many)
+    run = _call(jobs.Jobs.run)
+    run_many = _call(jobs.Jobs.run_many)
     get = _call(jobs.Jobs.get)
     list = _call(jobs.Jobs.list)
     all = _each(jobs.Jobs.all)

@@ -11,6 +11,7 @@ import yaml
 
 from isthmus import codec
 from isthmus.client.downloads import nearest_file
+from isthmus.documents import RESOLVERS
 from isthmus.domain.errors import Invalid
 
 T = TypeVar("T")
@@ -22,19 +23,7 @@ class _Loader(yaml.SafeLoader):
     """YAML without the surprises: no timestamps, octals or yes and no in place of texts; no repeated names."""
 
 
-# YAML 1.2's core schema: numbers and true or false are what JSON says they are.
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$", "-+.0123456789"),
-    ("null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
-    ("merge", r"^<<$", "<"),
-):
-    for _char in _first:
-        _Loader.yaml_implicit_resolvers.setdefault("" if _char == "\0" else _char, []).append(
-            (f"tag:yaml.org,2002:{_tag}", re.compile(_pattern))
-        )
+_Loader.yaml_implicit_resolvers = RESOLVERS
 
 
 def read(kind: type[T], path: Path, **given: Any) -> T:

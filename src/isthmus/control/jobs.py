@@ -140,17 +140,13 @@ class Jobs:
         topics = [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
         with self._db.watch(*topics) as news:
             left = wanted
-            while True:
+            while left:
                 news.clear()
-                states = await self._db.read(job_rows.states, left)
-                missing = [job_id for job_id in left if job_id not in states]
-                if missing:
-                    raise NotFound(f"There is no job {missing[0]}.", place="job")
-                left = [job_id for job_id in left if not JobState(states[job_id]).ended]
+                left, rows = await self._db.read(_not_ended, left, wanted)
                 remaining = deadline - self._clock.monotonic()
-                if not left or remaining <= 0 or not await _in_time(news, remaining):
+                if left and (remaining <= 0 or not await _in_time(news, remaining)):
+                    rows = await self._db.read(job_rows.many, wanted)
                     break
-        rows = await self._db.read(job_rows.many, wanted)
         return [job_view(rows[job_id]) for job_id in wanted]
 
     async def attempts(self, caller: Caller, job_id: int) -> builtins.list[AttemptView]:
@@ -463,6 +459,16 @@ async def _in_time(news: Any, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _not_ended(conn: Connection, ids: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
+    """Which of the ids have not ended; where all have, the rows of those that are wanted. Raises NotFound."""
+    states = job_rows.states(conn, ids)
+    missing = [job_id for job_id in ids if job_id not in states]
+    if missing:
+        raise NotFound(f"There is no job {missing[0]}.", place="job")
+    left = [job_id for job_id in ids if not JobState(states[job_id]).ended]
+    return left, {} if left else job_rows.many(conn, wanted)
 
 
 def _one(conn: Connection, job_id: int) -> Any:

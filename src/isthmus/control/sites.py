@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from isthmus.control import places
 from isthmus.control.live import read_spec
 from isthmus.control.recording import Record
+from isthmus.control.resizing import check_policy
 from isthmus.control.rights import require
 from isthmus.control.sessions import Sessions
 from isthmus.control.vault import Vault
@@ -321,6 +322,8 @@ def _check(spec: SiteSpec) -> None:
             example = Constraint(label, "is", ("x",))
             raise Invalid(f"{label!r} can't stand in a constraint such as '{example}'.", place=f"labels.{label}")
     check_site(spec)
+    if spec.policy:
+        check_policy()
 
 
 def _counts(conn: Connection) -> dict[str, dict[str, int]]:

@@ -3,61 +3,72 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Float, bindparam, cast, func, literal, or_, select, update
+from sqlalchemy import Connection, Float, cast, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import JSON
 
 from isthmus.db.schema import attempts, jobs, outputs, sites, users, uses
+from isthmus.db.statements import SOME, change_by_id, in_parts
 
-# A row of `attempts` with the columns of its job that `_with_job` adds.
+# A row of `attempts` with the columns of its job that `_WITH_JOB` adds.
 AttemptRow = Any
+
+
+_INSERT = attempts.insert().returning(attempts.c.id, sort_by_parameter_order=True)
+_WITH_JOB = (
+    select(
+        attempts,
+        jobs.c.state.label("job_state"),
+        jobs.c.kill_by,
+        jobs.c.spec.label("job_spec"),
+        jobs.c.name.label("job_name"),
+        jobs.c.mem_bytes.label("job_mem_bytes"),
+        jobs.c.zones.label("job_zones"),
+        jobs.c.user_id.label("owner_id"),
+        users.c.name.label("owner"),
+        sites.c.name.label("site_name"),
+    )
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(users, users.c.id == jobs.c.user_id)
+    .join(sites, sites.c.id == attempts.c.site_id)
+)
+_BY_KEYS = _WITH_JOB.where(attempts.c.key.in_(SOME))
+_LOADS = (
+    select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
+    .join(sites, sites.c.id == attempts.c.site_id)
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(users, users.c.id == jobs.c.user_id)
+    .where(attempts.c.live)
+)
 
 
 def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Add live attempts; their ids in order. The database refuses a second live one of a job."""
-    statement = attempts.insert().returning(attempts.c.id, sort_by_parameter_order=True)
-    return [row.id for row in conn.execute(statement, list(rows))]
+    return [row.id for row in conn.execute(_INSERT, list(rows))]
 
 
 def live(conn: Connection) -> Sequence[AttemptRow]:
     """Every live attempt with its job's spec, user and site, for a supervisor that starts."""
-    return conn.execute(_with_job().where(attempts.c.live).order_by(attempts.c.id)).all()
+    return conn.execute(_WITH_JOB.where(attempts.c.live).order_by(attempts.c.id)).all()
 
 
 def by_keys(conn: Connection, keys: Sequence[str]) -> dict[str, AttemptRow]:
     """Attempts by key, with what is needed of their jobs."""
-    found: dict[str, AttemptRow] = {}
-    for start in range(0, len(keys), 500):
-        for row in conn.execute(_with_job().where(attempts.c.key.in_(keys[start : start + 500]))):
-            found[row.key] = row
-    return found
+    return {row.key: row for row in in_parts(conn, _BY_KEYS, keys)}
 
 
 def of_job(conn: Connection, job_id: int) -> Sequence[AttemptRow]:
     """All tries of a job, the first first."""
-    return conn.execute(_with_job().where(attempts.c.job_id == job_id).order_by(attempts.c.number)).all()
+    return conn.execute(_WITH_JOB.where(attempts.c.job_id == job_id).order_by(attempts.c.number)).all()
 
 
 def change(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns of attempts: each row has an ``id`` and what changes."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        names = tuple(sorted(name for name in row if name != "id"))
-        groups.setdefault(names, []).append({"b_id": row["id"], **{name: row[name] for name in names}})
-    for names, values in groups.items():
-        statement = update(attempts).where(attempts.c.id == bindparam("b_id"))
-        conn.execute(statement.values({name: bindparam(name) for name in names}), values)
+    change_by_id(conn, attempts, rows)
 
 
 def load_of_sites(conn: Connection) -> Sequence[Any]:
     """Live attempts as (site name, user name, state, plan): what placement must count."""
-    statement = (
-        select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
-        .join(sites, sites.c.id == attempts.c.site_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(users, users.c.id == jobs.c.user_id)
-        .where(attempts.c.live)
-    )
-    return conn.execute(statement).all()
+    return conn.execute(_LOADS).all()
 
 
 def last_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, int]:
@@ -70,6 +81,24 @@ def progress(conn: Connection) -> Sequence[Any]:
     """(job_id, progress) of the live attempts that say how far they are."""
     statement = select(attempts.c.job_id, attempts.c.progress).where(attempts.c.live, attempts.c.progress != "")
     return conn.execute(statement).all()
+
+
+def standing_of(conn: Connection, job_ids: Sequence[int]) -> list[Any]:
+    """(job_id, plan, progress, started_at, ended_at) of all attempts of these jobs, the first first."""
+    statement = select(
+        attempts.c.job_id, attempts.c.plan, attempts.c.progress, attempts.c.started_at, attempts.c.ended_at
+    )
+    return list(in_parts(conn, statement.where(attempts.c.job_id.in_(SOME)).order_by(attempts.c.id), list(job_ids)))
+
+
+def stops_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, int]:
+    """How many attempts of each of these jobs a policy has stopped."""
+    statement = (
+        select(attempts.c.job_id, func.count().label("stops"))
+        .where(attempts.c.job_id.in_(SOME), attempts.c.reason == "PREEMPTED", attempts.c.plan.contains('"stopped"'))
+        .group_by(attempts.c.job_id)
+    )
+    return {row.job_id: row.stops for row in in_parts(conn, statement, list(job_ids))}
 
 
 def silent(conn: Connection, before: float, *, limit: int = 10) -> Sequence[int]:
@@ -225,23 +254,3 @@ def owner_of(conn: Connection, attempt_id: int) -> int:
 def mark_collected(conn: Connection, ids: Sequence[int]) -> None:
     if ids:
         conn.execute(update(outputs).where(outputs.c.id.in_(ids)).values(collected=True))
-
-
-def _with_job() -> Any:
-    return (
-        select(
-            attempts,
-            jobs.c.state.label("job_state"),
-            jobs.c.kill_by,
-            jobs.c.spec.label("job_spec"),
-            jobs.c.name.label("job_name"),
-            jobs.c.mem_bytes.label("job_mem_bytes"),
-            jobs.c.zones.label("job_zones"),
-            jobs.c.user_id.label("owner_id"),
-            users.c.name.label("owner"),
-            sites.c.name.label("site_name"),
-        )
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(users, users.c.id == jobs.c.user_id)
-        .join(sites, sites.c.id == attempts.c.site_id)
-    )

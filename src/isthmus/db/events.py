@@ -16,12 +16,14 @@ from isthmus.domain.users import Event, User
 
 TOPIC = "events"
 
+_INSERT = events.insert()
+
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add events: rows with ``at, actor, noun, noun_id, verb, before, after, reason, message, job_id``."""
     if not rows:
         return
-    connection.execute(events.insert(), list(rows))
+    connection.execute(_INSERT, list(rows))
     tell(connection, TOPIC, *{f"job:{row['job_id']}" for row in rows if row["job_id"] is not None})
 
 

@@ -29,6 +29,8 @@ class SiteSnapshot:
     max_queued: int = 0
     max_cpus: int = 0
     max_gpus: int = 0
+    policy: str = ""  # of its GPUs
+    restart_s: float = 0.0
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
     node_hour: float = 0.0

@@ -9,6 +9,7 @@ from isthmus.runner import launcher, process, program
 from isthmus.runner.errors import Failure
 
 MARK = "ISTHMUS_MARK"  # in the environment of all that belongs to an attempt: by it strays are known
+WORK = "/@isthmus@/work"  # in words and variables of a job: the work folder that it gets, whichever that is
 GIVEN = "ISTHMUS_GIVEN"  # the names of variables that the job was given: ranks pass them into their containers
 
 
@@ -26,7 +27,8 @@ def kill_strays(folders: list) -> int:
 def environment(job: dict, secrets: dict, folder: files.Folder, base: dict) -> tuple:
     """``(environment, names given)``: that of the node, what the job asks for, its secrets, and what we tell it."""
     env = {name: value for name, value in base.items() if not name.startswith("ISTHMUS_")}
-    given = {str(name): str(value) for name, value in (job.get("env") or {}).items()}
+    work = folder.at(files.WORK)
+    given = {str(name): str(value).replace(WORK, work) for name, value in (job.get("env") or {}).items()}
     given.update({name: value for name, value in secrets.items() if name})
     told = {
         MARK: mark(folder),
@@ -46,7 +48,7 @@ def environment(job: dict, secrets: dict, folder: files.Folder, base: dict) -> t
 def words(job: dict, folder: files.Folder) -> list:
     """The argument vector of the user's own command. Raises Failure COMMAND if there is none."""
     if not job.get("script"):
-        command = [str(word) for word in job.get("command") or []]
+        command = [str(word).replace(WORK, folder.at(files.WORK)) for word in job.get("command") or []]
         if not command or not command[0]:
             raise Failure("COMMAND", "The job has neither a command nor a script.")
         return command

@@ -35,12 +35,13 @@ class ContainerError(Exception):
 class Place(object):
     """Where a container's command runs, and what of the node it sees."""
 
-    def __init__(self, workdir: str, cwd: str, name: str, binds: list, gpu: bool = False) -> None:
+    def __init__(self, workdir: str, cwd: str, name: str, binds: list, gpu: bool = False, network: bool = True) -> None:
         self.workdir = workdir
         self.cwd = cwd
         self.name = name
         self.binds = binds  # [source, target, "ro" or "rw"]
         self.gpu = gpu
+        self.network = network  # the node's; else none, where the engine can do without
 
 
 def wrap(spec: dict, argv: list, env: dict, given: list, place):
@@ -54,12 +55,13 @@ def wrap(spec: dict, argv: list, env: dict, given: list, place):
     binds = place.binds + [_bind(bind) for bind in spec.get("binds") or []]
     for source, target, _ in binds:
         for path in (source, target):
-            if ":" in path or "," in path:
+            if engine not in ("podman", "docker") and (":" in path or "," in path):
                 raise ContainerError("%s can't be bound into a container: its path has a ':' or ','." % path)
         if not os.path.exists(source):
             raise ContainerError("%s can't be bound into the container: it does not exist on this node." % source)
     given = sorted(set(given) | {name for name in env if PASSED.match(name)})
-    place = Place(place.workdir, place.cwd, place.name, _unique(binds), place.gpu or bool(spec.get("gpu")))
+    gpu = place.gpu or bool(spec.get("gpu"))
+    place = Place(place.workdir, place.cwd, place.name, _unique(binds), gpu, place.network)
     options = [str(word) for word in spec.get("options") or []]
     return _WRAP[engine](engine, _image(spec, place.workdir), options, list(argv), dict(env), given, place)
 
@@ -134,6 +136,8 @@ def _apptainer(engine, image, options, argv, env, given, place):
         words += ["--bind", "%s:%s:%s" % (source, target, mode)]
     if place.gpu:
         words.append("--nv")
+    if not place.network:
+        words += ["--net", "--network", "none"]
     return Wrapped(words + options + [image] + argv, env, [])
 
 
@@ -142,7 +146,7 @@ def _podman(engine, image, options, argv, env, given, place):
     # The node's network and shared memory, as a process has them: ranks find each other, data loaders have room.
     # Quiet: the log is the command's own, not what podman tells of bringing the image in.
     words = start("shield", place.name, program, "--log-level=error", "run", "--quiet", "--rm", "--name", place.name)
-    words += ["--network=host", "--log-driver=none"]
+    words += ["--network=" + ("host" if place.network else "none"), "--log-driver=none"]
     # Without root, podman mounts the node's /dev/mqueue too, and fails where the node has none.
     words += ["--ipc=host"] if os.path.isdir("/dev/mqueue") else ["--volume", "/dev/shm:/dev/shm"]
     words += ["--security-opt", "label=disable", "--workdir", place.cwd, "--user", "0:0"]
@@ -163,7 +167,8 @@ def _docker(engine, image, options, argv, env, given, place):
     program = _program(engine)
     if os.path.exists(image):
         raise ContainerError("docker can't run the file %s: load it first, and name the image." % image)
-    words = [program, "run", "--rm", "--init", "--name", place.name, "--network=host", "--ipc=host"]
+    words = [program, "run", "--rm", "--init", "--name", place.name]
+    words += ["--network=" + ("host" if place.network else "none"), "--ipc=host"]
     words += ["--log-driver=none", "--workdir", place.cwd, "--user", "%d:%d" % (os.getuid(), os.getgid())]
     if "HOME" not in given:
         words += ["--env", "HOME=" + place.cwd]  # the user has no home inside
@@ -234,8 +239,14 @@ def _writes_fake(program):
 def _volumes(place):
     words = []
     for source, target, mode in place.binds:
-        words += ["--volume", "%s:%s:%s" % (source, target, mode)]
+        # The engines read this as a line of CSV: paths may have colons, and commas within quotes.
+        parts = ["type=bind", "source=" + source, "target=" + target] + (["readonly"] if mode == "ro" else [])
+        words += ["--mount", ",".join(_quoted(part) for part in parts)]
     return words
+
+
+def _quoted(field):
+    return '"%s"' % field.replace('"', '""') if "," in field or '"' in field else field
 
 
 def _names(given):

@@ -145,7 +145,7 @@ def test_charliecloud_that_can_make_targets_does(site: Path) -> None:
     [
         ({"engine": "rkt", "image": "x"}, "no container engine 'rkt'"),
         ({"engine": "podman", "image": "x", "binds": [["/nowhere/data", "/data"]]}, "/nowhere/data.*does not exist"),
-        ({"engine": "podman", "image": "x", "binds": [["/usr", "/a:b"]]}, "has a ':' or ','"),
+        ({"engine": "charliecloud", "image": "x", "binds": [["/usr", "/a:b"]]}, "has a ':' or ','"),
     ],
 )
 def test_what_can_not_be_done(site: Path, spec: dict[str, Any], said: str) -> None:

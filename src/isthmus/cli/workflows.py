@@ -1,0 +1,394 @@
+"""`isthmus workflow`: run CWL files on this machine, look at runs, go on with them."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli.output import Format, Output, note
+
+if TYPE_CHECKING:
+    from isthmus.client import AsyncClient
+    from isthmus.workflows.driver.book import Entry
+    from isthmus.workflows.placing import Bindings
+    from isthmus.workflows.running import Abroad
+
+app = typer.Typer(no_args_is_help=True, help="Run CWL workflows, each step where it fits.")
+
+Run = Annotated[str, typer.Argument(help="A run's id, or its beginning.", show_default=False)]
+PASSED = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=PASSED)
+def run(
+    context: typer.Context,
+    process: Annotated[
+        str, typer.Argument(help="A CWL file, its URL, FILE#NAME, or a streamflow.yml.", show_default=False)
+    ],
+    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
+    bindings: Annotated[
+        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
+    ] = None,
+    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    server: Annotated[
+        bool, typer.Option("--server", help="Sites of the server of `isthmus login`, not of this machine.")
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust-host-keys", help="Pin the host keys of new sites, without asking.")
+    ] = False,
+    outdir: Annotated[Path, typer.Option(help="Where the outputs go.")] = Path(),
+    reuse: Annotated[bool, typer.Option(help="Take results that an earlier run made of the same.")] = True,
+    keep_going: Annotated[bool, typer.Option(help="After a failure, go on with what does not need it.")] = False,
+    engine: Annotated[str, typer.Option(help="The container engine: podman, docker, apptainer, charliecloud.")] = "",
+    cpus: Annotated[float, typer.Option(help="Cores used at once here; 0 is all.")] = 0.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell of failures only.")] = False,
+) -> None:
+    """Run a CWL process; its outputs are printed as JSON. Inputs may also be given as --NAME VALUE."""
+    from isthmus.workflows.cwl import opening
+    from isthmus.workflows.runs import Runs
+
+    words = list(context.args)
+    if inputs.startswith("--"):
+        words, inputs = [inputs, *words], ""
+    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
+    opened = opening.opened(process, inputs, words)
+    for told in opened.strange:
+        note(f"isthmus: {told}")
+    if bindings is not None:
+        _bindings(bindings, workflow).check(opened.program.graph)
+    opened.program.inputs(opened.given)
+    runs = Runs()
+    folder, book = runs.begin(
+        {
+            "name": opened.program.name,
+            "process": opened.address,
+            "given": opened.given,
+            "requirements": opened.requirements,
+            "outdir": str(outdir.absolute()),
+            "settings": {"engine": engine, "cpus": cpus, "stop_early": not keep_going},
+            "reuse": reuse,
+            "bindings": str(bindings.absolute()) if bindings is not None else "",
+            "workflow": workflow,
+            "server": server,
+            "trust": trust,
+        }
+    )
+    raise typer.Exit(_go(opened.program, opened.given, folder, book, runs, quiet=quiet))
+
+
+def _streamflow(process: str, inputs: str, bindings: Path | None, workflow: str) -> tuple[str, str, Path | None]:
+    """The process, inputs and bindings, where it is a streamflow.yml that names them."""
+    from isthmus.workflows.streamflow import reading
+
+    if not reading.is_streamflow(process):
+        return process, inputs, bindings
+    found = reading.read(Path(process), workflow)
+    for told in found.notes:
+        note(f"isthmus: {told}")
+    return found.process, inputs or found.inputs, bindings or Path(process)
+
+
+def _bindings(path: Path, workflow: str) -> "Bindings":
+    from isthmus.workflows import bindings
+    from isthmus.workflows.streamflow import reading
+
+    if reading.is_streamflow(str(path)):
+        return reading.read(path, workflow).bindings
+    return bindings.read(path)
+
+
+@app.command()
+def resume(
+    run: Run,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell of failures only.")] = False,
+) -> None:
+    """Go on with a run that failed or was interrupted: what is done stays done."""
+    from isthmus.workflows.cwl import opening
+    from isthmus.workflows.driver.book import Book
+    from isthmus.workflows.runs import Runs
+
+    runs = Runs()
+    folder = runs.folder(run)
+    book = Book.found(folder)
+    facts = book.facts()
+    program = opening.again(facts["process"], facts["given"], facts["requirements"])
+    book.note(state="running", ended=None)
+    raise typer.Exit(_go(program, facts["given"], folder, book, runs, quiet=quiet))
+
+
+def _go(program: Any, given: Any, folder: Path, book: Any, runs: Any, *, quiet: bool) -> int:
+    """Drive a run to its end; the exit code."""
+    from isthmus.workflows import running
+    from isthmus.workflows.cwl import results
+    from isthmus.workflows.runs import locked
+
+    facts = book.facts()
+    watcher = _Watcher(folder.name, quiet=quiet)
+    memory = running.Memory(run=folder.name, book=book, results=runs.results(), reuse=facts["reuse"])
+    settings = running.HereSettings(**facts["settings"])
+    try:
+        abroad = _abroad(facts)
+        with locked(folder):
+            finish = running.drive(program, given, running.steps_of(folder), settings, watcher, memory, abroad)
+            found = results.deliver(finish.outputs, facts["outdir"], owned=str(folder), keep=True)
+            book.note(outputs=found)
+    except BaseException:
+        if book.facts().get("state") == "running":
+            book.note(state="failed", ended=time.time())
+        raise
+    finally:
+        watcher.end()
+        program.close()
+        memory.results.close()
+        book.close()
+    json.dump(found, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+    if finish.failures:
+        note(f"isthmus: the run failed. When that is mended: isthmus workflow resume {folder.name}")
+        return 1
+    return 0
+
+
+def _abroad(facts: dict[str, Any]) -> "Abroad | None":
+    """How steps get to sites, where the bindings send any there."""
+    if not facts.get("bindings"):
+        return None
+    from isthmus.workflows import running
+    from isthmus.workflows.driver.delivery import brought
+
+    bindings = _bindings(Path(facts["bindings"]), facts["workflow"])
+    if not bindings.remote and not any(target.image for target in bindings.steps.values()):
+        return None
+
+    async def connect() -> "AsyncClient":
+        from isthmus.client import AsyncClient
+
+        return AsyncClient() if facts["server"] else await AsyncClient.embedded()
+
+    return running.Abroad(bindings=bindings, connect=connect, trust_host_keys=facts["trust"], then=brought)
+
+
+class _Watcher:
+    """Tells what happens: a line that counts, on a terminal; failures always."""
+
+    def __init__(self, run: str, *, quiet: bool) -> None:
+        self._counts = {"started": 0, "done": 0, "reused": 0, "skipped": 0, "failed": 0}
+        self._line = sys.stderr.isatty() and not quiet
+        self._told = 0.0
+        self._quiet = quiet
+        if not quiet:
+            note(f"isthmus: run {run}")
+
+    def __call__(self, told: Any) -> None:
+        self._counts[told.kind] += 1
+        if told.kind == "failed":
+            self._clear()
+            note(f"isthmus: {told.task} failed: {told.message}")
+            for line in told.log.splitlines()[-10:]:
+                note(f"    {line}")
+        if self._line and time.monotonic() - self._told > 0.1:
+            self._told = time.monotonic()
+            sys.stderr.write(f"\r{self._sentence()}\x1b[K")
+            sys.stderr.flush()
+
+    def _sentence(self) -> str:
+        count = self._counts
+        running = max(0, count["started"] - count["done"] - count["failed"])
+        more = "".join(f", {count[kind]} {kind}" for kind in ("reused", "skipped", "failed") if count[kind])
+        return f"isthmus: {count['done']} done, {running} running{more}"
+
+    def _clear(self) -> None:
+        if self._line:
+            sys.stderr.write("\r\x1b[K")
+
+    def end(self) -> None:
+        """The last word."""
+        self._clear()
+        if not self._quiet:
+            count = self._counts
+            more = "".join(f", {count[kind]} {kind}" for kind in ("reused", "skipped", "failed") if count[kind])
+            note(f"isthmus: {count['done']} done{more}")
+
+
+@app.command()
+def validate(
+    process: Annotated[str, typer.Argument(help="A CWL file, its URL, or FILE#NAME.", show_default=False)],
+    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
+) -> None:
+    """Say what is wrong with a process, or with its inputs, without running anything."""
+    from isthmus.workflows.cwl import opening
+
+    opened = opening.opened(process, inputs)
+    if inputs:
+        opened.program.inputs(opened.given)
+    for told in opened.strange:
+        note(f"isthmus: {told}")
+    print(f"{process}: good")
+
+
+@app.command("list")
+def list_(form: Output = Format.TABLE) -> None:
+    """The runs of this machine, the newest last."""
+    from isthmus.workflows.driver.book import Book
+    from isthmus.workflows.runs import Runs
+
+    runs = Runs()
+    found = []
+    for each in runs.ids():
+        book = Book.found(runs.folder(each))
+        facts = book.facts()
+        book.close()
+        found.append({name: facts.get(name) for name in ("run", "name", "state", "started", "ended", "process")})
+    _show(found, form, ["run", "state", "took", "process"], lambda row: {**row, "took": _took(row)})
+
+
+@app.command()
+def show(run: Run, form: Output = Format.TABLE) -> None:
+    """A run: its state, and what became of each task."""
+    facts, entries = _read(run)
+    rows = [_row(entry) for entry in entries]
+    if form is not Format.TABLE:
+        _print({**_brief(facts), "tasks": rows}, form)
+        return
+    print(f"{facts['run']}: {facts['state']}  {_took(facts)}  {facts['process']}")
+    for failure in facts.get("failures") or ():
+        print(f"  {failure['task']}: {failure['message']}")
+    _show(rows, form, ["task", "state", "place", "took", "message"], lambda row: row)
+
+
+@app.command()
+def explain(
+    run: Run,
+    task: Annotated[str, typer.Argument(help="A task, as `show` names it.", show_default=False)],
+    form: Output = Format.TABLE,
+) -> None:
+    """Why a task was run, or what its result was taken from."""
+    from isthmus.domain.errors import NotFound, nearest
+    from isthmus.workflows.driver.explaining import explained
+    from isthmus.workflows.runs import Runs
+
+    facts, entries = _read(run)
+    found = next((entry for entry in entries if entry.task == task), None)
+    if found is None:
+        raise NotFound(f"The run has no task {task!r}.", hint=nearest(task, [entry.task for entry in entries]))
+    said = explained(found, facts, Runs())
+    if form is not Format.TABLE:
+        _print({"task": task, "state": found.state, "why": said}, form)
+        return
+    print(f"{task}: {found.state}")
+    for line in said:
+        print(f"  {line}")
+
+
+@app.command()
+def report(run: Run, form: Output = Format.TABLE) -> None:
+    """Where a run's time went: a line for each task, waits, what was used."""
+    from isthmus.workflows.reporting import lines, summary
+
+    facts, entries = _read(run)
+    if form is not Format.TABLE:
+        _print({**_brief(facts), **summary(facts, entries)}, form)
+        return
+    for line in lines(facts, entries):
+        print(line)
+
+
+@app.command()
+def graph(
+    process: Annotated[str, typer.Argument(help="A CWL file, its URL, or FILE#NAME.", show_default=False)],
+    to: Annotated[Path | None, typer.Option("--to", help="The SVG file to write; stdout.")] = None,
+) -> None:
+    """Draw a workflow as SVG."""
+    from isthmus.workflows.cwl import opening
+    from isthmus.workflows.drawing import svg
+
+    text = svg(opening.opened(process).program.graph)
+    if to is None:
+        sys.stdout.write(text)
+    else:
+        to.write_text(text)
+
+
+@app.command()
+def clean(
+    older: Annotated[str, typer.Option(help="Runs that ended longer ago than this.")] = "30d",
+    runs: Annotated[list[str] | None, typer.Argument(help="These runs, whatever their age.")] = None,
+) -> None:
+    """Remove runs, their files and the results in them. Delivered outputs stay."""
+    from isthmus.domain.units import Seconds
+    from isthmus.workflows.driver.book import Book
+    from isthmus.workflows.runs import Runs
+
+    known = Runs()
+    chosen = list(runs or ())
+    if not chosen:
+        before = time.time() - Seconds.parse(older)
+        for each in known.ids():
+            book = Book.found(known.folder(each))
+            ended = book.facts().get("ended")
+            book.close()
+            if ended and ended < before:
+                chosen.append(each)
+    freed = sum(known.remove(each) for each in chosen)
+    print(f"{len(chosen)} runs removed, {freed / 1e6:.1f} MB")
+
+
+def _read(run: str) -> "tuple[dict[str, Any], list[Entry]]":
+    from isthmus.workflows.driver.book import Book
+    from isthmus.workflows.runs import Runs
+
+    book = Book.found(Runs().folder(run))
+    try:
+        return book.facts(), list(book.entries())
+    finally:
+        book.close()
+
+
+def _brief(facts: dict[str, Any]) -> dict[str, Any]:
+    names = ("run", "name", "state", "process", "started", "ended", "outdir", "failures", "outputs")
+    return {name: facts.get(name) for name in names}
+
+
+def _row(entry: "Entry") -> dict[str, Any]:
+    return {
+        "task": entry.task,
+        "state": entry.state,
+        "place": entry.place or ("run " + entry.reused if entry.reused else ""),
+        "job": entry.job or None,
+        "started": entry.started or None,
+        "ended": entry.ended or None,
+        "took": f"{entry.wall_s:.2f} s" if entry.wall_s else "",
+        "exit_code": entry.exit_code,
+        "cpu_s": entry.cpu_s,
+        "peak_mem": entry.peak_mem,
+        "message": entry.message,
+    }
+
+
+def _took(facts: dict[str, Any]) -> str:
+    if not facts.get("started"):
+        return ""
+    return f"{(facts.get('ended') or time.time()) - facts['started']:.1f} s"
+
+
+def _print(value: Any, form: Format) -> None:
+    if form is Format.JSON:
+        json.dump(value, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        import yaml
+
+        yaml.safe_dump(value, sys.stdout, sort_keys=False)
+
+
+def _show(rows: list[dict[str, Any]], form: Format, columns: list[str], shown: Any) -> None:
+    if form is not Format.TABLE:
+        _print(rows, form)
+        return
+    texts = [[str(shown(row).get(name) or "") for name in columns] for row in rows]
+    widths = [max([len(name), *(len(text[at]) for text in texts)]) for at, name in enumerate(columns)]
+    for line in ([name.upper() for name in columns], *texts):
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

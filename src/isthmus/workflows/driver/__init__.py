@@ -1,0 +1,1 @@
+"""The driver: carries out what the dataflow core says, and remembers it."""

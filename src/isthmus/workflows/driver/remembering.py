@@ -1,0 +1,217 @@
+"""Places that remember: what a run has done is not done again, and what an earlier run did of the same content neither.
+
+A file that a step made and that has gone since is made again, by running just the steps that lead to it.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.workflows.dataflow.machine import Start
+from isthmus.workflows.driver.book import Book, Entry
+from isthmus.workflows.driver.drive import Performed, Places
+from isthmus.workflows.driver.results import Results, intact, located
+from isthmus.workflows.locations import path_of
+from isthmus.workflows.program import Program, Run
+from isthmus.workflows.work import StepFailed
+
+
+@dataclass(slots=True)
+class _Known:
+    """A task of this run: how to do it again, and by what it is known."""
+
+    start: Start
+    key: str
+    parts: dict[str, Any]
+    queued: float
+
+
+class Remembering:
+    """Wraps places. ``reuse``: results of other runs may stand for a task."""
+
+    def __init__(
+        self,
+        inner: Places,
+        program: Program,
+        book: Book,
+        results: Results,
+        *,
+        run: str,
+        reuse: bool = True,
+        plane: str = "",
+        keys: dict[str, str] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._program = program
+        self._book = book
+        self._results = results
+        self._run = run
+        self._reuse = reuse
+        self._plane = plane
+        self._keys = keys if keys is not None else {}
+        self._earlier = {entry.task: entry for entry in book.entries()}
+        self._known: dict[str, _Known] = {}
+        self._makers: dict[str, str] = {}  # the folder of a step -> its task
+        self._repairs: dict[str, asyncio.Task[None]] = {}
+        self.reused = 0
+
+    def lane(self, task: str) -> str:
+        """See Places."""
+        return self._inner.lane(task)
+
+    def full(self, lane: str) -> bool:
+        """See Places."""
+        return self._inner.full(lane)
+
+    def far(self, start: Start) -> bool:
+        """See Places."""
+        return self._inner.far(start)
+
+    async def bring(self, start: Start) -> Start:
+        """See Places."""
+        return await self._inner.bring(start)
+
+    def take(self, task: str, run: Run) -> bool:
+        """See Places."""
+        return self._inner.take(task, run)
+
+    def recall(self, task: str, start: Start, run: Run) -> dict[str, Any] | None:
+        """The outputs of a task that need not be run again."""
+        parts = run.identity(self._results.identity)
+        key = self._results.key(parts)
+        self._known[task] = _Known(start, key, parts, time.time())
+        self._keys[task] = key
+        earlier = self._earlier.get(task)
+        if earlier is not None and earlier.finished and earlier.key == key:
+            outputs: dict[str, Any] = json.loads(earlier.outputs or "{}")
+            # A file that has gone is made again when a step needs it, not before.
+            self._made(task, outputs)
+            self._results.remember(key, outputs)
+            return outputs
+        if not self._reuse or not run.reusable:
+            return None
+        found = self._results.find(key, self._plane)
+        if found is None:
+            return None
+        self.reused += 1
+        self._made(task, found.outputs)
+        now = time.time()
+        self._put(task, Entry(task, "reused", ended=now, reused=found.run, outputs=json.dumps(found.outputs)))
+        return found.outputs
+
+    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> Performed:
+        """See Places."""
+        earlier = self._earlier.get(task)
+        known = self._known[task]
+        if earlier is not None and earlier.state == "submitted" and earlier.key == known.key:
+            attach = earlier.job
+        try:
+            await self._mend(start)
+            self._put(task, Entry(task, "running", started=time.time()))
+            done = await self._inner.perform(task, start, run, attach)
+        except StepFailed as error:
+            self._put(
+                task,
+                Entry(
+                    task,
+                    "failed",
+                    ended=time.time(),
+                    exit_code=error.exit_code,
+                    message=error.message,
+                    log=error.log,
+                ),
+            )
+            raise
+        self._made(task, done.outputs)
+        ended = done.ended
+        self._put(
+            task,
+            Entry(
+                task,
+                "done",
+                place=done.place,
+                folder=done.folder,
+                job=done.job,
+                started=done.started,
+                ended=time.time(),
+                exit_code=ended.exit_code if ended else None,
+                wall_s=ended.wall_s if ended else 0.0,
+                cpu_s=ended.cpu_s if ended else 0.0,
+                peak_mem=ended.peak_mem if ended else 0,
+                outputs=json.dumps(done.outputs),
+            ),
+        )
+        self._results.put(
+            known.key,
+            workflow=self._program.name,
+            task=task,
+            run=self._run,
+            parts=known.parts,
+            outputs=done.outputs,
+        )
+        return done
+
+    def submitted(self, task: str, job: int, place: str) -> None:
+        """A task has become a job: written down before anything else happens, so that a new driver finds it."""
+        self._put(task, Entry(task, "submitted", job=job, place=place, started=time.time()), now=True)
+
+    def _put(self, task: str, entry: Entry, *, now: bool = False) -> None:
+        known = self._known[task]
+        entry.key = known.key
+        entry.parts = json.dumps(known.parts)
+        entry.queued = known.queued
+        self._book.put(entry, now=now)
+
+    def _made(self, task: str, outputs: Any) -> None:
+        for file in located(outputs):
+            folder = _folder(str(file["location"]))
+            if folder:
+                self._makers.setdefault(folder, task)
+
+    # ---- files that have gone
+
+    async def _mend(self, start: Start) -> None:
+        """Make again what this task reads, where it has gone."""
+        makers = set()
+        for file in located(start.inputs):
+            path = path_of(str(file["location"]))
+            if path and not os.path.exists(path):
+                maker = self._makers.get(_folder(str(file["location"])))
+                if maker is None:
+                    raise StepFailed(f"The input {path} has gone, and no step of this workflow made it.")
+                makers.add(maker)
+        for maker in sorted(makers):
+            if maker not in self._repairs:
+                self._repairs[maker] = asyncio.ensure_future(self._again(maker))
+            try:
+                await self._repairs[maker]
+            finally:
+                self._repairs.pop(maker, None)
+
+    async def _again(self, task: str) -> None:
+        """Run a task once more, and put what it makes where it was."""
+        known = self._known[task]
+        await self._mend(known.start)
+        run = self._program.begin(known.start.step, known.start.inputs)
+        if isinstance(run, dict):
+            return
+        while not self._inner.take(task, run):  # noqa: ASYNC110  (rare: whoever ends next makes room)
+            await asyncio.sleep(0.05)
+        old = [folder for folder, maker in self._makers.items() if maker == task]
+        done = await self._inner.perform(task, known.start, run, 0)
+        for folder in old:
+            if folder != done.folder and done.folder:
+                shutil.rmtree(f"{folder}/work", ignore_errors=True)
+                os.makedirs(folder, exist_ok=True)
+                shutil.copytree(f"{done.folder}/work", f"{folder}/work", symlinks=True)
+        if not intact(done.outputs):
+            raise StepFailed(f"{task} was run again for a file that had gone, but did not make it.")
+
+
+def _folder(place: str) -> str:
+    folder, work, _ = path_of(place).partition("/work/")
+    return folder if work else ""

@@ -1,0 +1,402 @@
+"""Steps as jobs: handed to the control plane by its client, in batches; what they leave stays at their sites.
+
+    run ─► work ─► a job's spec ─┐                          ┌─► outputs, by name and digest
+                                 ├─ one request for many ─► jobs
+    files ─► datasets ───────────┘                          └─► the next step's inputs, where they lie
+
+A file that a job left is ``job:PLANE/17/model.pt``: PLANE is the control plane's name, 17 the job. As the input of a
+step at the same site it is linked there, and at another the control plane brings it over.
+"""
+
+import asyncio
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isthmus.domain.errors import IsthmusError, NotFound
+from isthmus.domain.jobs import Input, JobRequest, Output, Resources, Retry
+from isthmus.domain.units import Bytes, Seconds
+from isthmus.runner.command import WORK
+from isthmus.workflows.dataflow.machine import Start
+from isthmus.workflows.driver.drive import Performed
+from isthmus.workflows.locations import path_of
+from isthmus.workflows.placing import ANYWHERE, Target
+from isthmus.workflows.program import Run
+from isthmus.workflows.work import Ended, Folders, Left, LeftEntry, Need, Placed, StepFailed, Wanted, Work
+
+if TYPE_CHECKING:
+    from isthmus.client import AsyncClient
+    from isthmus.domain.views import JobView, OutputView
+
+OWN = ".isthmus"  # our folder in a job's work folder: what is not the command's to look at
+GATHER_S = 0.02  # how long a submission waits for others to go with it
+MOST_AT_ONCE = 1000
+LOOK_S = 0.2
+MOST_LOOK_S = 2.0
+TEXT_BYTES = 64 << 10
+MOST_TEXT = 96 << 10  # of texts in a job's variables: the kernel allows 128 KiB in one
+RUN, TASK, KEY = "isthmus.run", "isthmus.task", "isthmus.key"
+
+# What the job runs first. Its words and texts come as arguments and variables: no shell reads them as its own.
+BEGIN = """\
+set -e
+while [ "$1" != -- ]; do
+  case $1 in
+    dir) mkdir -p "$2"; shift 2;;
+    text) case $2 in */*) mkdir -p "${2%/*}";; esac; eval "printf %s \\"\\$$3\\"" > "$2"; unset "$3"; shift 3;;
+    stdin) exec < "$2"; shift 2;;
+  esac
+done
+shift
+exec "$@"
+"""
+
+
+class AtSites:
+    """Runs steps through a client. ``submitted`` is told of each task that has become a job, before it goes on."""
+
+    def __init__(
+        self,
+        client: "AsyncClient",
+        *,
+        run: str,
+        plane: str,
+        images: dict[str, str],
+        engines: dict[str, frozenset[str]],
+        fetched: Path,
+        submitted: Callable[[str, int, str], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._run = run
+        self.plane = plane
+        self._images = images
+        self._engines = engines  # by site: the container engines there
+        self._fetched = fetched
+        self.submitted = submitted
+        self._waiting: list[tuple[JobRequest, asyncio.Future[int]]] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._live: dict[int, asyncio.Future[JobView]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._datasets: dict[str, asyncio.Task[str]] = {}
+        self._fetches: dict[str, asyncio.Task[str]] = {}
+        self._known: dict[str, tuple[int, str]] | None = None
+
+    async def perform(self, task: str, start: Start, run: Run, target: Target, key: str) -> Performed:
+        """Run it as a job to its end, or go on with the job that an earlier driver made of it. Raises StepFailed."""
+        began = time.time()
+        folders = Folders(WORK, f"{WORK}/{OWN}/tmp", f"{WORK}/{OWN}/in", own_paths=False)
+        work = run.work(folders, contained=self._contained(target))
+        if target.image is not None:
+            work = replace(work, image=target.image)
+        wanted = run.wanted()
+        try:
+            job = await self._earlier(task, key)
+            if job == 0:
+                job = await self._submit(await self._request(task, work, wanted, target, key))
+            if self.submitted is not None:
+                self.submitted(task, job, ",".join(target.sites))
+            view = await self._ended(job)
+            left = await self._left(view, wanted)
+            ended = await self._how(view)
+        except asyncio.CancelledError:
+            raise
+        except IsthmusError as error:
+            raise StepFailed(str(error)) from None
+        outputs = run.collect(ended, left)
+        return Performed(outputs=outputs, ended=ended, place=view.site, job=job, started=began)
+
+    async def end(self, *, kill: bool) -> None:
+        """Nothing more is waited for; with ``kill`` the jobs that run are ended."""
+        live = list(self._live)
+        for task in (self._sending, self._looking, *self._datasets.values(), *self._fetches.values()):
+            if task is not None:
+                task.cancel()
+        if kill and live:
+            await self._client.jobs.kill(*live)
+
+    async def fetch(self, place: str) -> str:
+        """The path of a copy, on this machine, of what a job left. Raises StepFailed."""
+        if place not in self._fetches:
+            self._fetches[place] = asyncio.ensure_future(self._fetch(place))
+        try:
+            return await self._fetches[place]
+        except IsthmusError as error:
+            raise StepFailed(f"{place} can't be brought here: {error}") from None
+
+    # ---- from work to a job
+
+    def _contained(self, target: Target) -> bool:
+        sites = self._engines if target.sites == (ANYWHERE,) else target.sites
+        return any(self._engines.get(site) for site in sites)
+
+    async def _request(self, task: str, work: Work, wanted: Wanted, target: Target, key: str) -> JobRequest:
+        begin = ["dir", f"{WORK}/{OWN}/tmp"]
+        env = {**work.env, **target.env}
+        inputs = []
+        size = 0
+        for each in work.placed:
+            inside = self._inside(each)
+            if each.text is not None:
+                size += len(each.text.encode())
+                if size > MOST_TEXT and WORK not in each.text:
+                    inputs.append(Input(path=inside, dataset=await self._text(each.text), mode="copy"))
+                    continue
+                name = f"ISTHMUS_TEXT_{len(env)}"
+                env[name] = each.text
+                begin += ["text", inside, name]
+            elif each.location is None:
+                begin += ["dir", inside]
+            else:
+                inputs.append(await self._input(each, inside))
+        if work.stdin:
+            begin += ["stdin", work.stdin]
+        return JobRequest(
+            name=self._name(task),
+            command=("/bin/sh", "-c", BEGIN, "sh", *begin, "--", *work.argv),
+            image=self._image(work),
+            env=env,
+            resources=self._resources(work.need, target),
+            inputs=tuple(inputs),
+            outputs=tuple(Output(path=path, optional=True, collect=False) for path in wanted.paths if path),
+            stdout=work.stdout,
+            stderr=work.stderr,
+            sites=() if target.sites == (ANYWHERE,) else target.sites,
+            site_options={name: dict(each) for name, each in target.options.items()},
+            retry=Retry(),
+            labels={RUN: self._run, TASK: task, KEY: key[:32]},
+        )
+
+    def _name(self, task: str) -> str:
+        kept = "".join(char if char.isalnum() or char in "_.:@+/()[]=,-" else "." for char in task)
+        return f"w/{kept}"[-190:].lstrip("/.[](),=+-:@") or "step"
+
+    def _inside(self, each: Placed) -> str:
+        if each.in_place:
+            raise StepFailed("InplaceUpdateRequirement changes a file where it lies: bind the step to `here`.")
+        if not each.target.startswith(WORK + "/"):
+            raise StepFailed(f"{each.target} lies outside of the work folder: bind the step to `here`.")
+        return each.target[len(WORK) + 1 :]
+
+    def _image(self, work: Work) -> str:
+        if work.image is None:
+            return ""
+        reference = work.image.reference
+        if reference in self._images:
+            return self._images[reference]
+        if work.image.load or work.image.imported or work.image.dockerfile or not reference:
+            raise StepFailed("At a site an image must be a reference, or be named in the bindings' `images`.")
+        return reference if "://" in reference or reference.startswith("/") else f"docker://{reference}"
+
+    def _resources(self, need: Need, target: Target) -> Resources:
+        more = dict(target.resources)
+        found: dict[str, Any] = {
+            "cpus": max(1, math.ceil(need.cpus)),
+            "mem": Bytes(need.mem),
+            "gpus": need.gpus,
+            "time": Seconds(math.ceil(need.time)),
+        }
+        for name, value in more.items():
+            found[name] = (
+                Bytes.parse(value) if name in ("mem", "gpu_mem", "scratch") and isinstance(value, str) else value
+            )
+            if name == "time" and isinstance(value, str):
+                found[name] = Seconds.parse(value)
+        return Resources(**found)
+
+    async def _input(self, each: Placed, inside: str) -> Input:
+        mode = "copy" if each.writable else "link"
+        assert each.location is not None
+        plane, job, path = split(each.location)
+        if job and plane == self.plane:
+            return Input(path=inside, job=job, output=path, mode=mode)  # type: ignore[arg-type]
+        own = path_of(each.location)
+        if not own:
+            own = await self.fetch(each.location)
+        return Input(path=inside, dataset=await self._dataset(own), mode=mode)  # type: ignore[arg-type]
+
+    async def _text(self, text: str) -> str:
+        folder = self._fetched / "texts"
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        path = folder / hashlib.sha256(text.encode()).hexdigest()
+        await asyncio.to_thread(path.write_text, text)
+        return await self._dataset(str(path))
+
+    async def _dataset(self, path: str) -> str:
+        """The name of a dataset with the content of a path of this machine; registered when it is first used."""
+        if path not in self._datasets:
+            self._datasets[path] = asyncio.ensure_future(self._register(path))
+        return await self._datasets[path]
+
+    async def _register(self, path: str) -> str:
+        from isthmus.data import digests
+
+        if not os.path.exists(path):
+            raise StepFailed(f"There is no {path}.")
+        measured = await asyncio.to_thread(digests.measure_now, Path(path))
+        name = f"workflow-{measured.digest.removeprefix('sha256:')[:40]}"
+        try:
+            await self._client.datasets.get(f"{name}@1")
+        except NotFound:
+            await self._client.datasets.register(
+                name, path, version="1", labels={"isthmus.run": self._run}, description="An input of a workflow's step."
+            )
+        return f"{name}@1"
+
+    # ---- jobs
+
+    async def _earlier(self, task: str, key: str) -> int:
+        """The job that an earlier driver of this run made of a task, if its content is the same."""
+        if self._known is None:
+            self._known = {}
+            async for job in self._client.jobs.all(label={RUN: self._run}):
+                spec = job.spec
+                if spec is not None and TASK in spec.labels and job.state.value not in ("FAILED", "KILLED"):
+                    self._known.setdefault(spec.labels[TASK], (job.id, spec.labels.get(KEY, "")))
+        found, of = self._known.pop(task, (0, ""))
+        return found if of == key[:32] else 0
+
+    async def _submit(self, request: JobRequest) -> int:
+        """The id of the job, submitted together with whatever is submitted at the same time."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.ensure_future(self._send())
+        return await future
+
+    async def _send(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(GATHER_S)
+            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            await self._send_batch(batch)
+
+    async def _send_batch(self, batch: "list[tuple[JobRequest, asyncio.Future[int]]]") -> None:
+        try:
+            made = await self._client.jobs.submit_many([request for request, _ in batch])
+        except IsthmusError as error:
+            if len(batch) > 1:  # all or none: one is refused, the others may be good
+                for one in batch:
+                    await self._send_batch([one])
+                return
+            if not batch[0][1].done():
+                batch[0][1].set_exception(error)
+            return
+        for (_, future), job in zip(batch, made, strict=True):
+            if not future.done():
+                future.set_result(job.id)
+
+    async def _ended(self, job: int) -> "JobView":
+        future = self._live.get(job)
+        if future is None:
+            future = self._live[job] = asyncio.get_running_loop().create_future()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look())
+        return await asyncio.shield(future)
+
+    async def _look(self) -> None:
+        """Ask for all live jobs at once, the more seldom the longer nothing ends."""
+        pause = LOOK_S
+        while self._live:
+            ids = list(self._live)
+            news = False
+            try:
+                found: list[JobView] = []
+                for first in range(0, len(ids), MOST_AT_ONCE):
+                    part = ids[first : first + MOST_AT_ONCE]
+                    found += await self._client.jobs.wait_many(part, timeout_s=pause if len(ids) == len(part) else 0.0)
+            except IsthmusError as error:
+                if not error.transient:
+                    for job in ids:
+                        self._live.pop(job).set_exception(error)
+                    return
+                await asyncio.sleep(MOST_LOOK_S)  # the control plane is away; its jobs go on
+                continue
+            for view in found:
+                if view.state.ended:
+                    news = True
+                    self._live.pop(view.id).set_result(view)
+            pause = LOOK_S if news else min(MOST_LOOK_S, pause * 1.5)
+            if len(ids) > MOST_AT_ONCE:
+                await asyncio.sleep(pause)
+
+    async def _how(self, view: "JobView") -> Ended:
+        attempts = await self._client.jobs.attempts(view.id)
+        last = attempts[-1] if attempts else None
+        if view.state.value == "COMPLETED" or view.reason.value == "EXIT_CODE":
+            return Ended(
+                exit_code=view.exit_code or 0,
+                wall_s=_seconds(view),
+                cpu_s=float(getattr(last, "cpu_s", 0.0) or 0.0),
+                peak_mem=int(getattr(last, "peak_mem", 0) or 0),
+                log="" if view.state.value == "COMPLETED" else await self._log(view.id),
+            )
+        why = " ".join(filter(None, (view.reason.sentence, view.message)))
+        raise StepFailed(
+            f"Job {view.id} at {view.site or 'no site'}: {view.state.value}. {why}",
+            log=await self._log(view.id),
+            exit_code=view.exit_code,
+        )
+
+    async def _log(self, job: int) -> str:
+        try:
+            part = await self._client.jobs.log(job, offset=-4000)
+        except IsthmusError:
+            return ""
+        return part.data.decode("utf-8", "replace").strip()
+
+    # ---- what it left
+
+    async def _left(self, view: "JobView", wanted: Wanted) -> Left:
+        if view.state.value != "COMPLETED":
+            return Left()
+        from isthmus.workflows.driver.patterns import matches
+
+        found = await self._client.jobs.outputs(view.id)
+        entries = tuple(
+            LeftEntry(
+                path=each.path,
+                location=f"job:{self.plane}/{view.id}/{each.path}",
+                size=each.size,
+                is_folder=each.kind == "folder",
+                digest=each.digest,
+            )
+            for each in found
+        )
+        read = [each for each in found if each.kind != "folder" and matches(each.path, wanted.texts)]
+        texts = {each.path: await self._text_of(each) for each in read}
+        return Left(entries=entries, texts=texts)
+
+    async def _text_of(self, output: "OutputView") -> str:
+        if output.size > TEXT_BYTES and not output.path.endswith(".json"):
+            raise StepFailed(f"{output.path} has more than 64 KiB, so loadContents can't load it.")
+        path = await self._fetch(f"job:{self.plane}/{output.job}/{output.path}")
+        return await asyncio.to_thread(Path(path).read_text)
+
+    async def _fetch(self, place: str) -> str:
+        plane, job, path = split(place)
+        if not job or plane != self.plane:
+            raise StepFailed(f"{place} was left at another control plane.")
+        to = self._fetched / str(job) / path
+        if not await asyncio.to_thread(to.exists):
+            await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
+            await self._client.jobs.download(job, path, to)
+        return str(to)
+
+
+def split(place: str) -> tuple[str, int, str]:
+    """``(plane, job, path)`` of what a job left; job 0 for other locations."""
+    if not place.startswith("job:"):
+        return "", 0, ""
+    plane, _, rest = place[4:].partition("/")
+    job, _, path = rest.partition("/")
+    return plane, int(job), path
+
+
+def _seconds(view: "JobView") -> float:
+    if view.started_at is None or view.ended_at is None:
+        return 0.0
+    return (view.ended_at - view.started_at).total_seconds()

@@ -1,0 +1,91 @@
+"""Where steps go: which sites, with what, by the step's path in the workflow. What a binding file comes to."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from isthmus.domain.errors import Invalid, nearest
+from isthmus.domain.sites import SiteSpec
+from isthmus.workflows.dataflow.graph import Graph
+from isthmus.workflows.work import Image
+
+HERE = "here"
+ANYWHERE = "anywhere"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a step may run: sites by name, ``here`` among them for the driver's own machine; none is anywhere."""
+
+    sites: tuple[str, ...] = (HERE,)
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the batch system: {"slurm": {"qos": "long"}}
+    env: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)  # over those that the step asks for
+    image: Image | None = None  # instead of what the step names
+    place: str = ""  # where it is written
+
+    @property
+    def here(self) -> bool:
+        """Whether it stays on the driver's machine."""
+        return self.sites == (HERE,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bindings:
+    """All bindings of a workflow. ``sites``: those that the file itself describes."""
+
+    steps: Mapping[str, Target] = field(default_factory=dict)
+    sites: Mapping[str, SiteSpec] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)  # a reference that a step names -> a registered image
+    otherwise: Target = Target()
+
+    def target(self, step: str) -> Target:
+        """Where the step of this path goes: by its own binding, or that of the nearest step around it."""
+        path = step
+        while path:
+            if path in self.steps:
+                return self.steps[path]
+            path = path.rpartition("/")[0]
+        return self.otherwise
+
+    def named_sites(self) -> set[str]:
+        """Every site that a binding names."""
+        named = {site for target in (*self.steps.values(), self.otherwise) for site in target.sites}
+        return named - {HERE, ANYWHERE}
+
+    @property
+    def remote(self) -> bool:
+        """Whether any step may leave the driver's machine."""
+        return any(not target.here for target in (*self.steps.values(), self.otherwise))
+
+    def check(self, graph: Graph, known: Iterable[str] | None = None) -> None:
+        """Raise Invalid where a binding names a step, or a site, that does not exist."""
+        paths = set(step_paths(graph))
+        for step, target in self.steps.items():
+            if step not in paths:
+                raise Invalid(
+                    f"There is no step {step!r} in this workflow.", place=target.place, hint=nearest(step, paths)
+                )
+        if known is None:
+            return
+        sites = {*known, *self.sites, HERE, ANYWHERE}
+        for target in (*self.steps.values(), self.otherwise):
+            for site in target.sites:
+                if site not in sites:
+                    raise Invalid(f"There is no site {site!r}.", place=target.place, hint=nearest(site, sites))
+
+
+def step_paths(graph: Graph, around: str = "") -> list[str]:
+    """The paths of all steps, those within others too."""
+    found = []
+    for name, step in graph.steps.items():
+        path = f"{around}/{name}" if around else name
+        found.append(path)
+        if isinstance(step.body, Graph):
+            found += step_paths(step.body, path)
+    return found
+
+
+def step_of(task: str) -> str:
+    """The step's path of a task, without scatter positions and rounds: ``train[3]/fit#1`` is ``train/fit``."""
+    return "/".join(part.partition("[")[0].partition("#")[0] for part in task.split("/"))

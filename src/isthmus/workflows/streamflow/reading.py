@@ -1,0 +1,144 @@
+"""`streamflow.yml` v1.0: its workflow, its inputs, and its bindings as ours.
+
+What can be done here is done; what can't is refused by its name before anything runs. The format is that of StreamFlow
+0.2's configuration schema (config_schema.json, v1.0).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isthmus import documents
+from isthmus.documents import Map, place_of
+from isthmus.domain.errors import Invalid, nearest
+from isthmus.workflows.placing import Bindings, Target
+from isthmus.workflows.streamflow.deployments import Deployments
+
+FILE = frozenset(
+    {
+        *("version", "workflows", "deployments", "models", "bindingFilters", "scheduling", "path", "database"),
+        *("checkpointManager", "failureManager", "dataManager", "deploymentManager", "scheduler", "plugins"),
+    }
+)
+WORKFLOW = frozenset({"type", "config", "bindings"})
+CONFIG = frozenset({"file", "settings", "docker"})
+BINDING = frozenset({"step", "port", "target", "filters"})
+TARGET = frozenset({"deployment", "model", "service", "locations", "resources", "workdir"})
+FILTERS = ("shuffle",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFlow:
+    """What the file says. ``notes``: what is done otherwise here, for people."""
+
+    name: str
+    process: str
+    inputs: str
+    bindings: Bindings
+    notes: tuple[str, ...] = ()
+
+
+def is_streamflow(path: str) -> bool:
+    """Whether a file looks like StreamFlow's."""
+    if not path.endswith((".yml", ".yaml")) or not os.path.isfile(path):
+        return False
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        text = stream.read(1 << 16)
+    return "\nworkflows:" in f"\n{text}" and "\nversion:" in f"\n{text}"
+
+
+def read(path: Path, workflow: str = "") -> StreamFlow:
+    """The workflow of this name, or the only one. Raises Invalid with the line."""
+    node = documents.read(path)
+    if not isinstance(node, Map):
+        raise Invalid("It holds no StreamFlow configuration.", place=f"{path}:1")
+    _known(node, FILE)
+    if str(node.get("version")) != "v1.0":
+        raise Invalid(
+            f"Version {node.get('version')} of StreamFlow's file is not known here; v1.0 is.", place=place_of(node)
+        )
+    notes = [
+        f"{place_of(node, name)}: `{name}` is StreamFlow's own; Isthmus keeps, retries and schedules by its own means."
+        for name in ("checkpointManager", "failureManager", "database", "scheduler", "dataManager", "deploymentManager")
+        if name in node
+    ]
+    if node.get("plugins"):
+        raise Invalid("StreamFlow's plug-ins can't be run here.", place=place_of(node, "plugins"))
+    workflows = node.get("workflows") or Map()
+    name = workflow or (next(iter(workflows)) if len(workflows) == 1 else "")
+    if name not in workflows:
+        said = f"There is no workflow {name!r} here." if name else "There are several workflows here: name one."
+        raise Invalid(said, place=place_of(node, "workflows"), hint=nearest(name, workflows))
+    one = workflows[name]
+    _known(one, WORKFLOW)
+    if one.get("type") != "cwl":
+        raise Invalid(f"Workflows of type {one.get('type')!r} can't be run here; cwl can.", place=place_of(one, "type"))
+    config = one.get("config") or Map()
+    _known(config, CONFIG)
+    if config.get("docker"):
+        raise Invalid("`docker` of a workflow's config is not done here.", place=place_of(config, "docker"))
+    folder = path.absolute().parent
+    deployments = Deployments(node.get("deployments") or node.get("models") or Map(), folder)
+    filters = _filters(node.get("bindingFilters") or Map())
+    steps = {}
+    for binding in one.get("bindings") or ():
+        step, target = _binding(binding, deployments, filters)
+        steps[step] = target
+    return StreamFlow(
+        name=name,
+        process=str(folder / str(config["file"])),
+        inputs=str(folder / str(config["settings"])) if config.get("settings") else "",
+        bindings=Bindings(steps=steps, sites=deployments.sites()),
+        notes=(*notes, *deployments.notes),
+    )
+
+
+def _binding(node: Map, deployments: Deployments, filters: set[str]) -> tuple[str, Target]:
+    _known(node, BINDING)
+    if "port" in node:
+        raise Invalid(
+            f"The binding of the port {node['port']!r} can't be done: data that lies at a site is named there.",
+            place=place_of(node, "port"),
+            hint="Register it (isthmus dataset add NAME --reference SITE:/path), or bind the step only.",
+        )
+    for name in node.get("filters") or ():
+        if name not in filters:
+            raise Invalid(f"There is no filter {name!r}.", place=place_of(node, "filters"), hint=nearest(name, filters))
+    targets = node.get("target")
+    chosen = [
+        _target(each, deployments, place_of(node, "target"))
+        for each in (targets if isinstance(targets, list) else [targets])
+    ]
+    step = str(node.get("step", "")).strip("/")
+    if len(chosen) == 1:
+        return step, chosen[0]
+    if any(each.image or each.options or each.resources for each in chosen):
+        raise Invalid(
+            "Several targets of different services or images for one step can't be done.",
+            place=place_of(node, "target"),
+        )
+    return step, Target(sites=tuple(site for each in chosen for site in each.sites), place=place_of(node, "target"))
+
+
+def _target(node: Any, deployments: Deployments, place: str) -> Target:
+    if not isinstance(node, Map):
+        raise Invalid("A target names its deployment.", place=place)
+    _known(node, TARGET)
+    name = str(node.get("deployment") or node.get("model") or "")
+    count = node.get("locations") or node.get("resources") or 1
+    return deployments.target(name, str(node.get("service") or ""), int(count), place_of(node, "deployment") or place)
+
+
+def _filters(node: Mapping[str, Any]) -> set[str]:
+    for name, each in node.items():
+        if each.get("type") not in FILTERS:
+            raise Invalid(f"Filters of type {each.get('type')!r} can't be done here.", place=place_of(node, name))
+    return set(node) | set(FILTERS)
+
+
+def _known(node: Map, names: frozenset[str]) -> None:
+    for name in node:
+        if name not in names:
+            raise Invalid(f"There is no {name!r} here.", place=place_of(node, name), hint=nearest(name, names))
