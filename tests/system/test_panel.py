@@ -493,6 +493,8 @@ def test_axe_finds_nothing_serious(signed_in: SignedIn, client: Client, scheme: 
         "/sites",
     ]
     paths += ["/sites/local", "/datasets", "/images", "/people", "/events", "/settings", "/add-site", "/no-such-page"]
+    if scheme == "dark":  # other colours, the same structure
+        paths = ["/", "/jobs", f"/jobs/{bad}?explain=1", "/submit", "/sites", "/no-such-page"]
     found = []
     for path in paths:
         page.goto(path)
@@ -503,7 +505,7 @@ def test_axe_finds_nothing_serious(signed_in: SignedIn, client: Client, scheme: 
                 found.append((path, fault["id"], [node["html"][:200] for node in fault["nodes"]][:3]))
     assert not found, "\n".join(map(str, found))
     page.set_viewport_size({"width": 390, "height": 844})
-    for path in paths:
+    for path in paths if scheme == "light" else ():
         page.goto(path)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, path
