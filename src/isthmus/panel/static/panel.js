@@ -75,7 +75,7 @@
   const waiting = new Map();
   function refresh(element) {
     if (waiting.has(element)) return;
-    const pause = element.dataset.news === "this" ? 300 : 2500;
+    const pause = element.dataset.news === "this" ? 300 : 4000;
     const at = Math.max(Date.now() + 200, (due.get(element) ?? 0));
     waiting.set(element, setTimeout(() => {
       waiting.delete(element);
