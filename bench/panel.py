@@ -4,6 +4,7 @@ One JSON line a case. Needs Chromium (scripts/install-system-packages) for two o
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -80,8 +81,7 @@ async def fill(app: App) -> None:
     for start in range(0, JOBS, 5000):
         await app.db.write(add_jobs, start, texts, now, dice)
     for job in CHARTED:
-        for start in range(0, POINTS, 5000):
-            await app.db.write(add_points, job, start, now)
+        await app.db.write(add_points, job, now)
 
 
 def add_jobs(conn: Any, start: int, texts: list[str], now: float, dice: random.Random) -> None:
@@ -131,21 +131,20 @@ def add_jobs(conn: Any, start: int, texts: list[str], now: float, dice: random.R
     )
 
 
-def add_points(conn: Any, job: int, start: int, now: float) -> None:
-    metrics.insert(
-        conn,
-        [
-            {
-                "attempt_id": job,
-                "name": f"metric{series}",
-                "step": float(step),
-                "at": now - DAY + step * 0.5,
-                "value": (step * (series + 1) % 977) / 977 + step / POINTS,
-            }
-            for step in range(start, start + 5000)
-            for series in range(10)
-        ],
+def add_points(conn: Any, job: int, now: float) -> None:
+    """Ten series as a runner would have brought them, a step at a time; made by the database, which is quicker."""
+    conn.exec_driver_sql(
+        """
+        INSERT INTO metrics (attempt_id, name, step, at, value)
+        WITH RECURSIVE steps(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM steps WHERE n + 1 < ?),
+                       series(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM series WHERE k + 1 < 10)
+        SELECT ?, 'metric' || k, n, ? + n * 0.5, (n * (k + 1) % 977) / 977.0 + n * 1.0 / ?
+        FROM steps CROSS JOIN series
+        """,
+        (POINTS, job, now - DAY, POINTS),
     )
+    for series in range(10):
+        metrics.close_blocks(conn, job, f"metric{series}")
 
 
 def signed_in(plane: ControlPlane) -> httpx.Client:
@@ -183,10 +182,11 @@ PATHS = {
 
 def pages(plane: ControlPlane) -> None:
     """The slowest page's 95th percentile, as a client beside the server sees it."""
-    found = {}
-    with signed_in(plane) as browser:
+    found, cpu = {}, {}
+    with contextlib.closing(signed_in(plane)) as browser:
         for name, path in PATHS.items():
             times = []
+            began = 0.0
             for number in range(25):
                 begin = time.perf_counter()
                 answer = browser.get(path)
@@ -194,10 +194,15 @@ def pages(plane: ControlPlane) -> None:
                 assert answer.status_code == 200, (path, answer.status_code)
                 if number == 0:
                     times.clear()  # the first one reads templates and fills caches
+                    began = cpu_s(plane.pid)
+            cpu[name] = round((cpu_s(plane.pid) - began) / 24 * 1e3, 1)
             found[name] = statistics.quantiles(times, n=20)[18]
     slowest = max(found, key=lambda name: found[name])
     each = {name: round(value, 1) for name, value in found.items()}
-    say("page_p95_ms", found[slowest], "ms", 100.0, slowest=slowest, jobs=JOBS, points=POINTS * 50, each=each)
+    # Beside what a client waits, which others on the machine make longer: what the server itself worked for a page.
+    heaviest = max(cpu.values())
+    more = {"jobs": JOBS, "points": POINTS * 50, "each": each, "cpu_ms_each": cpu, "cpu_ms_heaviest": heaviest}
+    say("page_p95_ms", found[slowest], "ms", 100.0, slowest=slowest, **more)
 
 
 def paint(plane: ControlPlane) -> None:
@@ -232,7 +237,7 @@ def paint(plane: ControlPlane) -> None:
 
 
 async def watching(url: str, cookies: httpx.Cookies, seconds: float) -> tuple[int, int]:
-    """Pages as the browser's script behaves: they listen, and ask for their region when it changed, 2.5 s apart."""
+    """Pages as the browser's script behaves: they listen, and ask for their region when it changed, 4 s apart."""
     heard = asked = 0
     limits = httpx.Limits(max_connections=None)
 
@@ -248,7 +253,7 @@ async def watching(url: str, cookies: httpx.Cookies, seconds: float) -> tuple[in
                 news = json.loads(line[6:])
                 wanted = number % 2 == 0 or news.get("new")
                 if wanted and time.monotonic() >= due:
-                    due = time.monotonic() + 2.5
+                    due = time.monotonic() + 4
                     asked += 1
                     await http.get(path, headers={"x-region": region})
 
@@ -282,7 +287,7 @@ def live(plane: ControlPlane) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        with signed_in(plane) as browser:
+        with contextlib.closing(signed_in(plane)) as browser:
             time.sleep(5)
             alone = measured(plane, lambda: time.sleep(20))
             told: list[tuple[int, int]] = []

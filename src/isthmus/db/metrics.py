@@ -40,7 +40,7 @@ def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     connection.execute(metrics.insert(), list(rows))
     for attempt_id, name in {(row["attempt_id"], row["name"]) for row in rows}:
-        _close_blocks(connection, attempt_id, name)
+        close_blocks(connection, attempt_id, name)
 
 
 def names(connection: Connection, attempt_id: int, *, system: bool = False) -> list[str]:
@@ -127,7 +127,7 @@ def _or(step: float | None, at: float) -> float:
     return at if step is None else step
 
 
-def _close_blocks(connection: Connection, attempt_id: int, name: str) -> None:
+def close_blocks(connection: Connection, attempt_id: int, name: str) -> None:
     """Add the blocks that are full now."""
     own = (metric_blocks.c.attempt_id == attempt_id) & (metric_blocks.c.name == name)
     done = connection.execute(select(func.max(metric_blocks.c.last_id)).where(own)).scalar() or 0

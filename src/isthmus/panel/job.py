@@ -23,7 +23,8 @@ from isthmus.panel.visitor import Pages, Visitor
 
 pages = Pages()
 
-POINTS = 1600  # of a curve: the lowest and the highest for each pixel of a wide chart
+POINTS = 1600  # of a curve, where the browser does not say how wide it is: two for each pixel
+MOST_POINTS = 8000
 CHARTS = 24  # that are drawn at once; the others when they are asked for
 
 
@@ -73,7 +74,7 @@ async def series(visitor: Visitor) -> Response:
         visitor.caller,
         visitor.path["job"],
         names=query.getlist("name")[:50],
-        points=POINTS,
+        points=min(max(visitor.number("points", POINTS), 4), MOST_POINTS),
         after=visitor.number("after"),
         attempt=visitor.number("attempt"),
         between=between,

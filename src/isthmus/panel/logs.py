@@ -123,12 +123,11 @@ async def download(visitor: Visitor) -> Response:
 
     async def parts() -> AsyncIterator[bytes]:
         part = first
-        end = first.size  # as it was when the download began
         while part.data:
             yield part.data
-            offset = part.offset + len(part.data)
-            if offset >= end:
+            if part.ended:
                 return
+            offset = part.offset + len(part.data)
             try:
                 part = await visitor.services.jobs.logs(
                     visitor.caller, job, attempt=first.attempt, offset=offset, limit=READ
@@ -158,7 +157,7 @@ async def search(visitor: Visitor) -> Response:
         block = rest + part.data
         at = part.offset - len(rest)
         offset = part.offset + len(part.data)
-        last = not part.data or offset >= size
+        last = not part.data or part.ended  # not by the size: what is kept here may be less than what the site has
         cut = len(block) if last else block.rfind(b"\n") + 1 or len(block)
         for match in pattern.finditer(block, 0, cut):
             left = block.rfind(b"\n", 0, match.start()) + 1

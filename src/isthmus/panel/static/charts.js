@@ -13,7 +13,7 @@
       return `${v < 0 ? "-" : ""}${n >= 100 || u === 0 ? n.toFixed(0) : n.toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][u]}`;
     },
     share: (v) => (v == null ? "–" : `${Math.round(v * 100)} %`),
-    slope: (v) => (v == null ? "–" : v.toFixed(2)),
+    slope: (v) => (v == null ? "–" : v === 0 ? "0" : v < 0.01 ? Number(v.toPrecision(1)).toString() : v.toFixed(2)),
     plain: (v) => (v == null ? "–" : Number.isInteger(v) && Math.abs(v) < 1e6 ? String(v) : Number(v.toPrecision(5)).toString()),
   };
 
@@ -59,6 +59,8 @@
       const time = this.options.time() || this.unit !== "plain";
       const all = await Promise.all(this.sources.map(async (source) => {
         const url = new URL(source.url, location.href);
+        // The lowest and the highest of each pixel: more can't be seen.
+        url.searchParams.set("points", Math.round(2 * devicePixelRatio * this.figure.querySelector(".plot").clientWidth) || 800);
         if (time) url.searchParams.set("x", "time");
         if (this.range) { url.searchParams.set("from", this.range[0]); url.searchParams.set("to", this.range[1]); }
         const answer = await fetch(url, { headers: { Accept: "application/json" } });

@@ -75,7 +75,7 @@
   const waiting = new Map();
   function refresh(element) {
     if (waiting.has(element)) return;
-    const pause = element.dataset.news === "this" ? 300 : 2500;
+    const pause = element.dataset.news === "this" ? 300 : 4000;
     const at = Math.max(Date.now() + 200, (due.get(element) ?? 0));
     waiting.set(element, setTimeout(() => {
       waiting.delete(element);
@@ -266,4 +266,5 @@
   localise();
   marks();
   setInterval(localise, 1000);
+  document.documentElement.dataset.ready = "yes";
 })();
