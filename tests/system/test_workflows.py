@@ -164,7 +164,15 @@ def test_a_job_of_a_server_drives_a_run_and_another_attempt_goes_on_with_it(tmp_
     with ControlPlane(tmp_path / "plane") as plane, plane.client() as client:
         env = {**os.environ, "ISTHMUS_URL": plane.url, "ISTHMUS_TOKEN": plane.token}
         told = subprocess.run(
-            [Path(sys.executable).with_name("isthmus"), "workflow", "submit", "hybrid.cwl", "in.json", "-b", "bindings.yaml"],
+            [
+                Path(sys.executable).with_name("isthmus"),
+                "workflow",
+                "submit",
+                "hybrid.cwl",
+                "in.json",
+                "-b",
+                "bindings.yaml",
+            ],
             cwd=desk.folder,
             env=env,
             capture_output=True,
