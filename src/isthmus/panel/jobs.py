@@ -79,6 +79,14 @@ class Asked:
 @pages.get("/jobs")
 async def table(visitor: Visitor) -> Response:
     """A page of the table. A number in the search field leads to that job."""
+    if visitor.partial == "rows":
+        # The rows say nothing of who looks but whether they may submit.
+        key = ("jobs", str(visitor.query), visitor.may("member"))
+        return await visitor.panel.shared.of(key, lambda: _table(visitor))
+    return await _table(visitor)
+
+
+async def _table(visitor: Visitor) -> Response:
     asked, wrong = Asked(), None
     try:
         asked = Asked.of(visitor.query)
@@ -93,6 +101,8 @@ async def table(visitor: Visitor) -> Response:
     if asked.metric and page.jobs:
         ids = [job.id for job in page.jobs]
         values = await visitor.services.jobs.last_values(visitor.caller, ids, asked.metric)
+    if visitor.partial == "rows":
+        return visitor.page("jobs.html", asked=asked, page=page, values=values)
     sites = await visitor.services.sites.list(visitor.caller)
     people = await visitor.services.identity.users(visitor.caller)
     views = await visitor.panel.signing.saved_views(visitor.caller)

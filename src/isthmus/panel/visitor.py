@@ -28,6 +28,7 @@ from isthmus.control.signing import IDLE_S, Browser, Signing, Visit
 from isthmus.domain.errors import Forbidden, Invalid, IsthmusError, Unauthenticated
 from isthmus.domain.users import Caller, Role
 from isthmus.panel.rendering import Renderer
+from isthmus.panel.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Panel:
     signing: Signing
     renderer: Renderer
     url: str  # how others reach the server
+    shared: Shared = field(default_factory=Shared)
     parts: dict[str, Any] = field(default_factory=dict)  # of pages that need more: live, openid
 
     @property
