@@ -58,6 +58,7 @@ def run(folder: Path, engine: str, kept: str = "") -> subprocess.Popen:
     )
 
 
+@pytest.mark.timeout(900)  # fifty programs, each killed: half a minute where nothing else runs
 @pytest.mark.parametrize(("engine", "times"), [("processes", 50), ("threads", 3)])
 def test_a_program_killed_many_times_ends_with_the_sequential_result(tmp_path, engine, times):
     expected, _ = run(tmp_path, "sequential").communicate(timeout=60)
