@@ -99,10 +99,10 @@ class Book:
         """All facts of the run."""
         return {name: json.loads(value) for name, value in self._db.execute("select name, value from run")}
 
-    def put(self, entry: Entry, *, now: bool = False) -> None:
-        """Write a task down; durable soon, or when this returns."""
+    def put(self, entry: Entry) -> None:
+        """Write a task down; durable soon."""
         self._waiting.append(entry)
-        if now or len(self._waiting) >= FLUSH_ROWS or time.monotonic() - self._flushed > FLUSH_S:
+        if len(self._waiting) >= FLUSH_ROWS or time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
 
     def flush(self) -> None:

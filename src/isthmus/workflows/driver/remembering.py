@@ -103,16 +103,13 @@ class Remembering:
         self._put(task, Entry(task, "reused", ended=now, reused=found.run, outputs=json.dumps(found.outputs)))
         return found.outputs
 
-    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> Performed:
+    async def perform(self, task: str, start: Start, run: Run) -> Performed:
         """See Places."""
-        earlier = self._earlier.get(task)
         known = self._known[task]
-        if earlier is not None and earlier.state == "submitted" and earlier.key == known.key:
-            attach = earlier.job
         try:
             await self._mend(start)
             self._put(task, Entry(task, "running", started=time.time()))
-            done = await self._inner.perform(task, start, run, attach)
+            done = await self._inner.perform(task, start, run)
         except StepFailed as error:
             self._put(
                 task,
@@ -156,15 +153,15 @@ class Remembering:
         return done
 
     def submitted(self, task: str, job: int, place: str) -> None:
-        """A task has become a job: written down before anything else happens, so that a new driver finds it."""
-        self._put(task, Entry(task, "submitted", job=job, place=place, started=time.time()), now=True)
+        """A task has become a job: `show` tells it while it runs."""
+        self._put(task, Entry(task, "submitted", job=job, place=place, started=time.time()))
 
-    def _put(self, task: str, entry: Entry, *, now: bool = False) -> None:
+    def _put(self, task: str, entry: Entry) -> None:
         known = self._known[task]
         entry.key = known.key
         entry.parts = json.dumps(known.parts)
         entry.queued = known.queued
-        self._book.put(entry, now=now)
+        self._book.put(entry)
 
     def _made(self, task: str, outputs: Any) -> None:
         for file in located(outputs):
@@ -202,7 +199,7 @@ class Remembering:
         while not self._inner.take(task, run):  # noqa: ASYNC110  (rare: whoever ends next makes room)
             await asyncio.sleep(0.05)
         old = [folder for folder, maker in self._makers.items() if maker == task]
-        done = await self._inner.perform(task, known.start, run, 0)
+        done = await self._inner.perform(task, known.start, run)
         for folder in old:
             if folder != done.folder and done.folder:
                 shutil.rmtree(f"{folder}/work", ignore_errors=True)
