@@ -19,6 +19,8 @@ from isthmus.workflows.locations import path_of
 from isthmus.workflows.program import Program, Run
 from isthmus.workflows.work import StepFailed
 
+FLUSH_S = 0.1  # what is told waits this long for more, and is then written down
+
 
 @dataclass(slots=True)
 class _Known:
@@ -57,7 +59,7 @@ class Remembering:
         self._known: dict[str, _Known] = {}
         self._makers: dict[str, str] = {}  # the folder of a step -> its task
         self._repairs: dict[str, asyncio.Task[None]] = {}
-        self.reused = 0
+        self._flushing: asyncio.TimerHandle | None = None
 
     def lane(self, task: str) -> str:
         """See Places."""
@@ -97,7 +99,6 @@ class Remembering:
         found = self._results.find(key, self._plane)
         if found is None:
             return None
-        self.reused += 1
         self._made(task, found.outputs)
         now = time.time()
         self._put(task, Entry(task, "reused", ended=now, reused=found.run, outputs=json.dumps(found.outputs)))
@@ -162,6 +163,13 @@ class Remembering:
         entry.parts = json.dumps(known.parts)
         entry.queued = known.queued
         self._book.put(entry)
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        self._book.flush()
+        self._results.flush()
 
     def _made(self, task: str, outputs: Any) -> None:
         for file in located(outputs):
