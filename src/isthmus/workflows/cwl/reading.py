@@ -5,7 +5,7 @@ from typing import Any
 
 from isthmus.documents import Map, Seq, place_of
 from isthmus.domain.errors import Invalid, nearest
-from isthmus.workflows.cwl import loading, typing_dsl, vocabulary
+from isthmus.workflows.cwl import loading, vocabulary
 from isthmus.workflows.cwl.loading import Library, short
 from isthmus.workflows.cwl.model import (
     Binding,
@@ -500,6 +500,3 @@ def _list(value: Any) -> list[Any]:
 
 def _doc(value: Any) -> str:
     return "\n".join(str(each) for each in _list(value))
-
-
-__all__ = ["read", "typing_dsl"]
