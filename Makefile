@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Test processes side by side, each with servers of its own: most of their time is waiting.
+WORKERS ?= 3
 
-.PHONY: help venv demo test test-unit test-quick check format bench conformance clean
+.PHONY: help venv demo test test-unit test-quick check format bench conformance dislib clean
 
 help:            ## show the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +26,7 @@ test: $(STAMP)   ## everything, on the real servers (root on Debian: installs th
 	scripts/install-system-packages
 	scripts/install-test-torch $(BIN)/python
 	scripts/install-test-s3 $(BIN)/python
-	$(BIN)/python -m pytest tests --reruns 2 -rR
+	$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --reruns 2 -rR
 
 test-quick: $(STAMP)   ## what needs no server: unit and contract tests on this machine
 	$(BIN)/python -m pytest tests/unit tests/contract -m 'not system'
@@ -42,6 +44,11 @@ format: $(STAMP) ## put the code into the project's format
 
 bench: $(STAMP)  ## make bench NAME=jobs: prints JSON lines only, one a case
 	@$(BIN)/python bench/$(NAME).py
+
+ENGINE ?= processes
+TESTS ?= tests
+dislib: ## make dislib SUITE=path [ENGINE=threads] [TESTS=tests/test_kmeans.py]: a checked-out dislib's own tests
+	scripts/run-dislib "$(SUITE)" $(ENGINE) $(TESTS)
 
 conformance: $(STAMP) ## make conformance SUITE=path: a checked-out CWL conformance suite, in real containers
 	@scripts/cwl-conformance $(BIN)/python $(SUITE)

@@ -1,6 +1,6 @@
 """The composition root: one process of the control plane, put together from its settings.
 
-    settings ─► database, vault ─► use cases ─► supervisor (a task) and API (ASGI)
+    settings ─► database, vault ─► use cases ─► supervisor (a task), API and panel (ASGI)
 
 `isthmus.serving` puts it behind HTTP; `embedded` gives it to a client in the same process.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from isthmus import __version__
 from isthmus.api import http, tls
@@ -32,7 +33,9 @@ from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
 from isthmus.control.needs import Needs
 from isthmus.control.opening import opener
+from isthmus.control.overview import Overviews
 from isthmus.control.sessions import Sessions
+from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
 from isthmus.control.supervisor import Supervisor
 from isthmus.control.tokens import AttemptTokens
@@ -47,6 +50,9 @@ from isthmus.domain.clock import Clock, SystemClock
 from isthmus.domain.errors import Conflict, IsthmusError, Unauthenticated
 from isthmus.domain.sites import SiteSpec
 from isthmus.domain.views import ServerView
+from isthmus.panel import application
+from isthmus.panel.live import Live
+from isthmus.panel.openid import Provider, provider_of
 from isthmus.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,9 +69,11 @@ class App:
     settings: Settings
     services: Services
     api: FastAPI
+    web: ASGIApp  # what listens: the API, and the panel at all other paths
     db: Database
     supervisor: Supervisor | None
     token: str  # of the first admin, for whoever has the data folder
+    link: str  # to the panel; signs that admin in once
     first_start: bool
     certificate: Certificate | None
 
@@ -105,6 +113,7 @@ class App:
             jobs=Jobs(db, needs, logs, tokens, clock),
             sites=Sites(db, sessions, vault, clock),
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
+            signing=Signing(db, identity, clock, url=settings.url),
             server=ServerView(
                 version=__version__,
                 instance=name,
@@ -122,13 +131,21 @@ class App:
             await _add_local(services, db, token)
         if supervisor is not None:
             stack.push_async_callback(_stopped, asyncio.create_task(_supervised(supervisor, clock)))
+        api = http.create(services)
+        live = Live(services)
+        stack.push_async_callback(live.close)
+        panel = application.create(
+            services, Overviews(db, services.sites, clock), live, settings.url, _provider(settings)
+        )
         return cls(
             settings=settings,
             services=services,
-            api=http.create(services),
+            api=api,
+            web=application.Front(api, panel),
             db=db,
             supervisor=supervisor,
             token=token,
+            link=(await services.signing.link(await identity.authenticate(token))).url if token else settings.url,
             first_start=first,
             certificate=certificate,
         )
@@ -172,9 +189,23 @@ def _locked(settings: Settings) -> Iterator[None]:
 
 def _features(settings: Settings) -> tuple[str, ...]:
     """What this server can do that others may not."""
-    optional = {"ssh": "asyncssh", "postgresql": "psycopg"}
+    optional = {"ssh": "asyncssh", "postgresql": "psycopg", "openid": "authlib"}
     found = [name for name, module in optional.items() if importlib.util.find_spec(module)]
     return (*found, *(["tls"] if settings.https else []))
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.openid:
+        return None
+    return provider_of(
+        settings.openid,
+        settings.openid_client,
+        settings.openid_secret,
+        settings.openid_claim,
+        settings.openid_role,
+        settings.openid_label,
+        settings.url,
+    )
 
 
 def _certificate(settings: Settings) -> Certificate | None:

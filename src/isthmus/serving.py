@@ -35,7 +35,7 @@ async def _serve(settings: Settings, announce: Callable[[App], None]) -> None:
     with contextlib.closing(listening):
         async with App.opened(settings) as app:
             config = uvicorn.Config(
-                app.api,
+                app.web,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

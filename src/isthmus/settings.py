@@ -50,6 +50,12 @@ class Settings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     public_url: str = ""  # how others reach this server, when not by host and port: behind a proxy, say
+    openid: str = ""  # the issuer of an OpenID provider through which people sign in to the panel
+    openid_client: str = ""  # our client id there
+    openid_secret: str = field(default="", repr=False)
+    openid_claim: str = ""  # which claim is a user's name here; "": preferred_username
+    openid_role: str = ""  # of people who are new here; "": member; none: they are refused
+    openid_label: str = ""  # what the button says; "": the issuer's host
     supervisor: bool = True
     local_site: bool = True  # add the site "local" at the first start
     store: str = ""  # s3://bucket/prefix; "": a folder in the data folder

@@ -148,6 +148,23 @@ async def test_kill(client: AsyncClient) -> None:
         await client.jobs.kill(999_999)
 
 
+async def test_run_submits_and_waits_for_the_end(client: AsyncClient) -> None:
+    job = await client.jobs.run({"command": ["sh", "-c", "exit 3"]}, key="run-it-once")
+    assert (job.state, job.exit_code) == (JobState.FAILED, 3)
+    assert (await client.jobs.run({"command": ["sh", "-c", "exit 3"]}, key="run-it-once")).id == job.id
+    both = await client.jobs.run_many([{"command": ["true"], "array": {"size": 2}}], timeout_s=ENDED_S)
+    assert [each.state for each in both] == [JobState.COMPLETED] * 2
+    with pytest.raises(Invalid, match="array"):
+        await client.jobs.run({"command": ["true"], "array": {"size": 2}})
+
+
+async def test_run_returns_when_the_time_is_over(client: AsyncClient) -> None:
+    job = await client.jobs.run({"command": ["sleep", "600"]}, timeout_s=0.3)
+    assert not job.state.ended
+    await client.jobs.kill(job.id)
+    await client.jobs.wait(job.id, timeout_s=ENDED_S)
+
+
 async def test_wait_returns_when_the_time_is_over(client: AsyncClient) -> None:
     job = await client.jobs.submit(JobRequest(command=("sleep", "600")))
     loop = asyncio.get_running_loop()

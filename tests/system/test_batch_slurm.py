@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,17 @@ def enter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Enter]:
     def log_in(cluster: SlurmCluster, **options: Any) -> Batch:
         for name, value in cluster.env().items():
             monkeypatch.setenv(name, value)
-        accounting._kinds.clear()
+        _forget()
         return Batch(slurm, tmp_path, options)
 
     yield log_in
+    _forget()
+
+
+def _forget() -> None:
+    """What a proxy remembers of its one cluster."""
     accounting._kinds.clear()
+    accounting._settings.clear()
 
 
 @pytest.fixture
@@ -253,6 +259,83 @@ def test_a_job_that_squeue_has_forgotten(enter: Enter, kind: Any) -> None:
                 batch.query(native_id)
             assert caught.value.code == "batch-unavailable", "a database that is away has not forgotten the job"
             assert batch.state(listed) == "running", "what the queue lists needs no database"
+
+
+# Arrays
+
+
+def array(batch: Batch, *scripts: str, argv: Sequence[str] = ()) -> list[str]:
+    """Hand over a script for each as one array, as the proxy does; their native ids."""
+    folders = [batch.write(script) for script in scripts]
+    made = slurm.array((folders[0] / "batch.sh").read_text(), len(folders))
+    assert made is not None
+    root = batch.root / "all.array"
+    root.mkdir()
+    for index, folder in enumerate(folders):
+        (root / str(index)).symlink_to(folder)
+    (root / "batch.sh").write_text(made[0])
+    native_id = slurm.submit(str(root), [*argv, *made[1]])
+    return [slurm.element(native_id, index) for index in range(len(folders))]
+
+
+def test_an_element_is_the_job_that_it_would_be_alone(batch: Batch, slurm: SlurmCluster) -> None:
+    script = "echo out; echo $(pwd -P) $ISTHMUS_NATIVE_ID ${SLURM_ARRAY_TASK_ID-none} > said; exit "
+    ids = array(batch, *(script + str(code) for code in (0, 3, 0, 4)))
+    for native_id, code in zip(ids, (0, 3, 0, 4), strict=True):
+        native = batch.wait(native_id, "ended")
+        assert (native.exit_code, native.nodes[0] in slurm.node_names) == (code, True)
+    folders = sorted(batch.root.glob("*.1-test"), key=lambda folder: int(folder.name.partition(".")[0]))
+    for folder, native_id in zip(folders, ids, strict=True):
+        assert (folder / "said").read_text().split() == [str(folder), native_id, "none"]
+        assert (folder / "batch.log").read_text() == "out\n"
+
+
+def test_elements_that_wait_are_told_found_and_killed_one_by_one(batch: Batch) -> None:
+    ids = array(batch, *["sleep 100"] * 5, argv=["--hold"])
+    answer = batch.query(ids[0], ids[3])
+    assert {native.text for native in answer.jobs.values()} == {"PENDING"}
+    assert answer.others == 3
+    assert slurm.find("isthmus-all.array", {}) == ids[0].partition("_")[0]
+    slurm.kill([ids[1], ids[4]], {})
+    # Of elements that never began nobody knows more, unless there is a database.
+    batch.wait(ids[1], "gone")
+    assert [batch.state(native_id) for native_id in ids] == ["pending", "gone", "pending", "pending", "gone"]
+
+
+def test_one_element_of_those_that_run_is_killed(batch: Batch) -> None:
+    ids = array(batch, *["trap 'exit 5' TERM; while :; do sleep 0.1; done"] * 4)
+    for native_id in ids[:2]:
+        batch.wait(native_id, "running")
+    wait_for(lambda: slurm.kill([ids[1]], {}) or batch.state(ids[1]) == "ended", "its end")
+    assert batch.query(ids[1]).jobs[ids[1]].exit_code in (5, None)
+    assert batch.state(ids[0]) == "running"
+
+
+@pytest.mark.parametrize("kind", ["dbd", "none"])
+def test_elements_that_squeue_has_forgotten(enter: Enter, kind: Any) -> None:
+    with SlurmCluster(nodes=1, gpus=0, accounting=kind, min_job_age_s=2) as cluster:
+        batch = enter(cluster)
+        assert slurm.array_limit({}) == 10001
+        ids = array(batch, "exit 3", "exit 0", "exit 0", "exit 0")
+        for native_id in ids:
+            batch.wait(native_id, "ended")
+        wait_for(
+            lambda: not cluster.command("squeue", "-h", "-a", "-t", "all", "-o", "%i").split(),
+            "squeue to forget the jobs",
+            deadline_s=60,
+        )
+        if kind == "none":
+            assert [batch.state(native_id) for native_id in ids] == ["gone"] * 4
+        else:
+            native = batch.wait(ids[0], "ended")
+            assert (native.exit_code, batch.reason(native)) == (3, "EXIT_CODE")
+            assert slurm.find("isthmus-all.array", {}) == ids[0].partition("_")[0]
+
+
+def test_a_file_of_completed_jobs_tells_no_elements_apart(enter: Enter) -> None:
+    with SlurmCluster(nodes=1, gpus=0, accounting="filetxt") as cluster:
+        enter(cluster)
+        assert slurm.array_limit({}) == 0
 
 
 # Several clusters

@@ -169,7 +169,7 @@ def test_an_array(isthmus: Isthmus, tmp_path: Path) -> None:
 def test_a_dry_run_explains(isthmus: Isthmus) -> None:
     done = isthmus("run", "--dry-run", "--cpus", "4096", "true")
     assert done.code == 0
-    assert done.out.splitlines()[0].split() == ["SITE", "FITS", "NOW", "QUEUE", "NODES", "WHY"]
+    assert done.out.splitlines()[0].split() == ["SITE", "FITS", "NOW", "QUEUE", "NODES", "WAIT", "COST", "WHY"]
     assert "it needs 4096 cores on a node" in done.out
 
 

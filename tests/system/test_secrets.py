@@ -19,6 +19,7 @@ from isthmus.control.vault import Vault
 from isthmus.domain.jobs import JobRequest, Resources, Retry
 from isthmus.domain.sites import SiteSpec
 from isthmus.domain.states import JobState
+from isthmus.domain.views import JobView
 from tests.testbed import scratch
 from tests.testbed.control import ControlPlane
 from tests.testbed.sites import slurm_site, ssh_site
@@ -82,17 +83,18 @@ def case(
 ) -> tuple[str, JobRequest]:
     """A site's name, and a job for it that compares its secret and then waits."""
     kind: str = request.param
+    site = f"{kind}-{random.token_hex(2)}"  # a test that is run again begins with a new one
     image, nodes, more = "", 1, {}
     spec: SiteSpec | None = None
     if kind in ("charliecloud", "podman"):
         image = "secret-box"
-        spec = ssh_site(f"secret-{kind}", ssh_server, engine=kind)
+        spec = ssh_site(site, ssh_server, engine=kind)
         if not any(each.name == image for each in client.images.list(name=image).artefacts):
             client.images.register(image, request.getfixturevalue("oci_archive"))
     elif kind == "ssh":
-        spec = ssh_site("secret-ssh", ssh_server)
+        spec = ssh_site(site, ssh_server)
     elif kind.startswith("slurm"):
-        spec = slurm_site(f"secret-{kind}", slurm_login)
+        spec = slurm_site(site, slurm_login)
         nodes = 2 if kind == "slurm-ranks" else 1
     name = "local"
     if spec is not None:
@@ -117,9 +119,7 @@ def test_a_secret_is_seen_by_its_job_alone(
     name, request = case
     with Watch(KEY) as watch:
         job = client.jobs.submit(request).id
-        wait_for(lambda: b"right" in client.jobs.log(job).data or client.jobs.get(job).state.ended, "it to run",
-                 deadline_s=60, every_s=0.1)  # fmt: skip
-        view = client.jobs.get(job)
+        view = wait_for(lambda: _up(client, job), "it to run", deadline_s=60, every_s=0.1)
         assert view.state is JobState.RUNNING, f"{view}\n{client.jobs.log(job).data!r}"
         attempt = client.jobs.attempts(job)[-1]
         workdir = Path(client.sites.get(name).inventory.workdir)
@@ -154,17 +154,18 @@ def test_a_secret_that_waits_in_a_queue_is_for_its_owner_alone(
     plane: ControlPlane, client: Client, slurm_login: SshServer, slurm: SlurmCluster, users: list[User]
 ) -> None:
     """Until the job starts, its secrets and its attempt's token lie in one file of its folder."""
-    client.sites.add(slurm_site("secret-queue", slurm_login))
+    name = f"queue-{random.token_hex(2)}"
+    client.sites.add(slurm_site(name, slurm_login))
     held = slurm_login.run("sbatch --parsable --output=/dev/null -N2 --exclusive --wrap 'sleep 600'").strip()
     wait_for(lambda: slurm_login.run(f"squeue -h -j {held} -o %T").strip() == "RUNNING", "the cluster to be full")
     try:
         job = client.jobs.submit(
-            JobRequest(command=("true",), secrets={"API_KEY": "hub"}, sites=("secret-queue",))
+            JobRequest(command=("true",), secrets={"API_KEY": "hub"}, sites=(name,))
         ).id  # fmt: skip
         wait_for(lambda: client.jobs.get(job).state is JobState.PENDING, "PENDING", deadline_s=30, every_s=0.1)
         key = client.jobs.attempts(job)[-1].key
         token = AttemptTokens(Vault.open(plane.data).derived("attempt tokens")).token(key)
-        workdir = Path(client.sites.get("secret-queue").inventory.workdir)
+        workdir = Path(client.sites.get(name).inventory.workdir)
         (path,) = _files_with(KEY, plane.folder, workdir, slurm.conf.parents[1])
         assert path == workdir / "jobs" / key / "secrets.json"
         assert _files_with(token, plane.folder, workdir, slurm.conf.parents[1]) == [path]
@@ -180,6 +181,13 @@ def test_a_secret_that_waits_in_a_queue_is_for_its_owner_alone(
         assert _files_with(KEY, plane.folder, workdir, slurm.conf.parents[1]) == []
     finally:
         slurm_login.run(f"scancel {held}")
+
+
+def _up(client: Client, job: int) -> JobView | None:
+    """The job, once it has compared its secret and is known to run; or has ended."""
+    view = client.jobs.get(job)
+    said = b"right" in client.jobs.log(job).data
+    return view if view.state.ended or (said and view.state is JobState.RUNNING) else None
 
 
 def _with_environment(word: str) -> Iterator[int]:

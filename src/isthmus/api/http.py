@@ -13,6 +13,7 @@ from isthmus.api import (
     attempts,
     events,
     jobs,
+    placement,
     problems,
     secrets,
     server,
@@ -34,6 +35,7 @@ ROUTES = (
     tokens.routes,
     secrets.routes,
     events.routes,
+    placement.routes,
     attempts.routes,
 )
 

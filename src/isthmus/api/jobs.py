@@ -70,12 +70,16 @@ async def submit(
     idempotency_key: Annotated[
         str, Header(max_length=80, pattern=r"^[\x21-\x7e]*$", description="The same key again: the same jobs.")
     ] = "",
+    wait_s: WaitS = 0.0,
 ) -> Response:
-    """Submit a job, an array (one with `array`) or several: all of them or none."""
+    """Submit a job, an array (one with `array`) or several: all of them or none. With `wait_s`, as they are when every
+    one has ended or that time is over."""
     many = request if isinstance(request, list) else [request]
     if not many:
         raise Invalid("There is no job in the list.", place="body")
     jobs = await services.jobs.submit(caller, many, request_key=idempotency_key)
+    if wait_s:
+        jobs = await services.unless_stopping(services.jobs.wait(caller, [job.id for job in jobs], wait_s))
     return answer(jobs, list[JobView], status=201)
 
 
@@ -90,6 +94,9 @@ async def list_jobs(
     label: Labels = (),
     array: Annotated[int, Query(ge=0, le=MAX_ID, description="The array's first job.")] = 0,
     since: Annotated[AwareDatetime | None, Query(description="Submitted at this time or later.")] = None,
+    queue: Annotated[
+        bool, Query(description="QUEUED ones only, as they will be placed; beside it user and name count.")
+    ] = False,
     before: Annotated[int, Query(ge=0, le=MAX_ID, description="`next` of the page before.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> Response:
@@ -102,6 +109,7 @@ async def list_jobs(
         label=tuple(label_of(each) for each in label),
         array=array,
         since=since,
+        queue=queue,
         before=before,
         limit=limit,
     )
@@ -217,9 +225,13 @@ async def metrics(
     name: Annotated[tuple[str, ...], Query(description="None: all of them.")] = (),
     points: Annotated[int, Query(ge=1, le=100_000, description="Of each, at most; more are thinned.")] = 1000,
     after: Annotated[int, Query(ge=0, le=MAX_ID, description="`last_id` of the answer before.")] = 0,
+    attempt: Annotated[int, Query(ge=0, le=MAX_ID, description="0: the last one.")] = 0,
+    system: Annotated[bool, Query(description="What its runner measured instead: cpu_s, mem_bytes, GPUs.")] = False,
 ) -> Response:
     """What the command reported, over time."""
-    series = await services.jobs.metrics(caller, job, names=name, points=points, after=after)
+    series = await services.jobs.metrics(
+        caller, job, names=name, points=points, after=after, attempt=attempt, system=system
+    )
     return answer(series, list[Series])
 
 

@@ -102,8 +102,7 @@ def install(app: FastAPI) -> None:
 
 def fault(error: Exception) -> Response:
     """The answer to an error that nobody foresaw: its story goes to the log, a number for it to the client."""
-    number = secrets.token_hex(4)
-    log.error("fault %s", number, exc_info=error)
+    number = logged(error)
     body = {
         "type": "urn:isthmus:problem:fault",
         "title": "A fault of the control plane.",
@@ -113,6 +112,13 @@ def fault(error: Exception) -> Response:
         "hint": f"Its log has the story under 'fault {number}'.",
     }
     return JSONResponse(body, status_code=500, media_type=MEDIA_TYPE)
+
+
+def logged(error: Exception) -> str:
+    """Write an error that nobody foresaw to the log; the number by which it is found there."""
+    number = secrets.token_hex(4)
+    log.error("fault %s", number, exc_info=error)
+    return number
 
 
 def _framework(request: Request, error: HTTPException) -> Response:

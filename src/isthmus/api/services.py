@@ -11,6 +11,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
+from isthmus.control.scheduling import Scheduling
+from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
 from isthmus.domain.errors import Unauthenticated, Unavailable
 from isthmus.domain.users import Caller
@@ -27,7 +29,9 @@ class Services:
     jobs: Jobs
     sites: Sites
     artefacts: Artefacts
+    signing: Signing
     server: ServerView
+    scheduling: Scheduling = field(default_factory=Scheduling)
     max_body: int = 32 * 1024 * 1024
     max_chunk: int = 64 * 1024 * 1024
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

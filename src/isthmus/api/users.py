@@ -9,7 +9,7 @@ from starlette.responses import Response
 from isthmus.api.routes import STRICT, Name, answer, router
 from isthmus.api.services import By, Use
 from isthmus.domain.users import Role
-from isthmus.domain.views import CallerView, UserView
+from isthmus.domain.views import CallerView, SignInLink, UserView
 
 routes = router("", "users")
 
@@ -62,3 +62,33 @@ async def get(name: Name, services: Use, caller: By) -> Response:
 async def change(name: Name, request: ChangeUser, services: Use, caller: By) -> Response:
     """Give a user another role; disable or enable them."""
     return answer(await services.identity.change_user(caller, name, role=request.role, disabled=request.disabled))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Password:
+    """A new password."""
+
+    __pydantic_config__ = STRICT
+
+    password: Annotated[str, Body(max_length=1000)]
+
+
+@routes.put("/users/{name}/password", status_code=204, response_class=Response)
+async def set_password(name: Name, request: Password, services: Use, caller: By) -> Response:
+    """Give oneself, or for admins another, a password for the panel. It ends that user's sessions there."""
+    await services.signing.set_password(caller, request.password, user=name)
+    return Response(status_code=204)
+
+
+@routes.delete("/users/{name}/password", status_code=204, response_class=Response)
+async def remove_password(name: Name, services: Use, caller: By) -> Response:
+    """Take a password away: other ways to sign in stay."""
+    await services.signing.remove_password(caller, name)
+    return Response(status_code=204)
+
+
+@routes.post("/sign-in-links", status_code=201, response_model=SignInLink)
+async def sign_in_link(services: Use, caller: By) -> Response:
+    """A link to the panel that signs a browser in once, within 15 minutes, with the rights of this token."""
+    link = await services.signing.link(caller)
+    return answer(link, status=201, headers={"Cache-Control": "no-store"})

@@ -11,7 +11,7 @@ from isthmus.cli.calling import PATIENT_S, client, command
 from isthmus.cli.output import Format, Output
 
 if TYPE_CHECKING:
-    from isthmus.domain.views import AttemptView, Explanation, JobView, Series
+    from isthmus.domain.views import AttemptView, Explanation, JobView, Series, SiteVerdict
 
 app = typer.Typer(help="Watch, end and explain jobs.", no_args_is_help=True)
 
@@ -34,6 +34,9 @@ async def ps(
     label: Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE.")] = None,
     array: Annotated[int, typer.Option("--array", help="Of the array with this first job.")] = 0,
     since: Annotated[str, typer.Option("--since", help="Submitted in the last 2h, 3d, …")] = "",
+    queue: Annotated[
+        bool, typer.Option("--queue", help="What is queued, in the order in which it will be placed.")
+    ] = False,
     limit: Annotated[int, typer.Option("-n", help="How many at most.", min=1)] = 50,
     form: Output = Format.TABLE,
 ) -> None:
@@ -49,7 +52,15 @@ async def ps(
     found: list[JobView] = []
     async with client() as isthmus:
         async for job in isthmus.jobs.all(
-            state=states, user=user, site=site, name=name, label=labels, array=array, since=begin, limit=min(limit, 500)
+            state=states,
+            user=user,
+            site=site,
+            name=name,
+            label=labels,
+            array=array,
+            since=begin,
+            queue=queue,
+            limit=min(limit, 500),
         ):
             found.append(job)
             if len(found) == limit:
@@ -223,6 +234,8 @@ async def outputs(job: Job, form: Output = Format.TABLE) -> None:
 
 def explained(found: "Explanation") -> None:
     """Print why, and a line for each site."""
+    from isthmus.domain.units import show_seconds
+
     if found.state is not None:
         why = " ".join(filter(None, (found.reason.sentence, found.message)))
         print(f"Job {found.job} is {found.state.value}: {why or found.state.meaning}\n")
@@ -234,11 +247,20 @@ def explained(found: "Explanation") -> None:
             "chosen" if each.chosen else "",
             each.queue,
             each.node_type,
+            show_seconds(each.wait_s),
+            _cost(each),
             "; ".join(each.reasons),
         ]
         for each in found.sites
     ]
-    output.table(("SITE", "FITS", "NOW", "", "QUEUE", "NODES", "WHY"), rows, empty="There is no site.")
+    output.table(("SITE", "FITS", "NOW", "", "QUEUE", "NODES", "WAIT", "COST", "WHY"), rows, empty="There is no site.")
+
+
+def _cost(verdict: "SiteVerdict") -> str:
+    """Of all its time where that has a limit, else of an hour; nothing where it is free or does not fit."""
+    if not verdict.fits or not verdict.cost_h:
+        return ""
+    return f"{verdict.cost:.2f}" if verdict.cost is not None else f"{verdict.cost_h:.2f}/h"
 
 
 def _row(job: "JobView") -> list[str]:

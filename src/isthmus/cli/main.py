@@ -37,6 +37,7 @@ _PLANE, _WORK, _PLACES = "Control plane", "Work", "Places and people"
 COMMANDS = {
     "up": _Command(_PLANE, "server", "up"),
     "login": _Command(_PLANE, "server", "login"),
+    "panel": _Command(_PLANE, "server", "panel"),
     "doctor": _Command(_PLANE, "server", "doctor"),
     # What follows the command's first word is the command's own.
     "run": _Command(_WORK, "run", "run", settings={"allow_interspersed_args": False}),
@@ -46,6 +47,7 @@ COMMANDS = {
     "dataset": _Command(_WORK, "artefacts", "datasets", is_group=True),
     "image": _Command(_WORK, "artefacts", "images", is_group=True),
     "site": _Command(_PLACES, "sites", "app", is_group=True),
+    "placement": _Command(_PLACES, "placement", "app", is_group=True),
     "secret": _Command(_PLACES, "users", "secrets", is_group=True),
     "token": _Command(_PLACES, "users", "tokens", is_group=True),
     "user": _Command(_PLACES, "users", "users", is_group=True),

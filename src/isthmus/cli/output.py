@@ -131,6 +131,21 @@ def transfer(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield told
 
 
+@contextlib.contextmanager
+def count(what: str, total: int) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, to be told how many of all are done; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done, size: progress.update(task, completed=done, total=size)
+
+
 def sparkline(values: Sequence[float], width: int = 40) -> str:
     """The values as a line of little bars, the mean of each stretch."""
     if not values:

@@ -36,6 +36,27 @@ def up(
         typer.Option("--store", help="s3://bucket/prefix for data; else a folder.", envvar="ISTHMUS_STORE"),
     ] = "",
     zone: Annotated[str, typer.Option("--zone", help="Residency: the zone of this server's own store.")] = "",
+    openid: Annotated[
+        str,
+        typer.Option("--openid", help="Issuer of an OpenID provider for the panel.", envvar="ISTHMUS_OPENID"),
+    ] = "",
+    openid_client: Annotated[
+        str,
+        typer.Option(
+            "--openid-client",
+            help="Our client id there; its secret is in ISTHMUS_OPENID_SECRET.",
+            envvar="ISTHMUS_OPENID_CLIENT",
+        ),
+    ] = "",
+    openid_claim: Annotated[
+        str, typer.Option("--openid-claim", help="Which claim is a user's name here.", envvar="ISTHMUS_OPENID_CLAIM")
+    ] = "preferred_username",
+    openid_role: Annotated[
+        str,
+        typer.Option(
+            "--openid-role", help="Of who is new here: viewer, member; none refuses them.", envvar="ISTHMUS_OPENID_ROLE"
+        ),
+    ] = "member",
     supervisor: Annotated[
         bool, typer.Option(help="Lead when no other process does; --no-supervisor: only serve.")
     ] = True,
@@ -47,6 +68,7 @@ def up(
     Ends with Ctrl-C or SIGTERM. Jobs go on at their sites; the next start finds them again.
     """
     import logging
+    import os
 
     from isthmus import serving
     from isthmus.domain.errors import Invalid, nearest
@@ -60,6 +82,9 @@ def up(
         raise Invalid("A key needs its certificate.", place="--tls-key", hint="Give --tls-cert too.")
     if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise Invalid(f"{log_level!r} is not a level.", place="--log-level", hint="Use debug, info, warning or error.")
+    if openid_role not in ("viewer", "member", "none"):
+        hint = nearest(openid_role, ["viewer", "member", "none"])
+        raise Invalid(f"{openid_role!r} is no role for who is new.", place="--openid-role", hint=hint)
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("asyncssh", "alembic", "httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -75,6 +100,11 @@ def up(
         tls_cert=tls_cert,
         tls_key=tls_key,
         public_url=url,
+        openid=openid,
+        openid_client=openid_client,
+        openid_secret=os.environ.get("ISTHMUS_OPENID_SECRET", ""),
+        openid_claim=openid_claim,
+        openid_role=openid_role,
         supervisor=supervisor,
         local_site=local,
         store=store,
@@ -92,6 +122,7 @@ def _announce(app: "App", wanted: int) -> None:
     print(f"Isthmus is up at {settings.url}")
     if app.certificate is not None:
         print(f"Certificate:  {app.certificate.fingerprint}")
+    print(f"Panel:        {app.link}" + ("   (signs in once)" if app.token else ""))
     print(f"Access token: {app.token}" if app.token else "Access token: ask an admin")
     print(f"Data:         {settings.data}")
     if kept:
@@ -189,6 +220,21 @@ async def _trusted(found: "Config") -> "Config":
         if not typer.confirm("Is that what `isthmus up` printed there?", err=True):
             raise
         return replace(found, certificate=pem)
+
+
+@command
+async def panel(
+    show: Annotated[bool, typer.Option("--print", help="Only print the link.")] = False,
+) -> None:
+    """Open the panel in a browser, signed in as you. The link works once, within 15 minutes."""
+    import webbrowser
+
+    async with client() as isthmus:
+        link = await isthmus.users.sign_in_link()
+    print(link.url, flush=True)
+    # Where there is no browser (a cluster's login node), the line is what one needs.
+    if not show and sys.stdout.isatty() and not webbrowser.open(link.url):
+        output.note("There is no browser here: open the link where there is one.")
 
 
 @command

@@ -72,6 +72,29 @@ async def set_user(
     output.show(user, UserView, form, lambda: output.note(line))
 
 
+@users.command("password")
+@command
+async def password(
+    name: UserName,
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away: other ways to sign in stay.")] = False,
+) -> None:
+    """Set a password for the panel: your own, or for admins another's. It is read from stdin, or asked for."""
+    import sys
+
+    if remove:
+        async with client() as isthmus:
+            await isthmus.users.remove_password(name)
+        output.note(f"{name} has no password any more.")
+        return
+    if sys.stdin.isatty():
+        value = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        value = sys.stdin.readline().rstrip("\n")
+    async with client() as isthmus:
+        await isthmus.users.set_password(name, value)
+    output.note(f"{name} can sign in to the panel with it.")
+
+
 @tokens.command("add")
 @command
 async def create_token(

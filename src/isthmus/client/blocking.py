@@ -120,6 +120,8 @@ class Jobs(Noun[jobs.Jobs]):
 
     submit = _call(jobs.Jobs.submit)
     submit_many = _call(jobs.Jobs.submit_many)
+    run = _call(jobs.Jobs.run)
+    run_many = _call(jobs.Jobs.run_many)
     get = _call(jobs.Jobs.get)
     list = _call(jobs.Jobs.list)
     all = _each(jobs.Jobs.all)
@@ -161,6 +163,9 @@ class Users(Noun[users.Users]):
     get = _call(users.Users.get)
     add = _call(users.Users.add)
     change = _call(users.Users.change)
+    set_password = _call(users.Users.set_password)
+    remove_password = _call(users.Users.remove_password)
+    sign_in_link = _call(users.Users.sign_in_link)
 
 
 class Tokens(Noun[users.Tokens]):

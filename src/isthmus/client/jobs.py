@@ -35,13 +35,37 @@ class Jobs:
 
     async def submit_many(self, jobs: Iterable[JobLike], *, key: str = "") -> builtins.list[JobView]:
         """Submit several jobs, and the jobs of arrays: all of them or none."""
+        return await self._submit([read(job) for job in jobs], key, 0.0)
+
+    async def run(self, job: JobLike, *, timeout_s: float | None = None, key: str = "") -> JobView:
+        """Submit one job; the job as soon as it has ended or `timeout_s` is over. Quicker than `submit` and `wait`."""
+        if read(job).array is not None:
+            raise Invalid("This is an array: several jobs.", place="array", hint="Use run_many.")
+        (ended,) = await self.run_many([job], timeout_s=timeout_s, key=key)
+        return ended
+
+    async def run_many(
+        self, jobs: Iterable[JobLike], *, timeout_s: float | None = None, key: str = ""
+    ) -> builtins.list[JobView]:
+        """Submit several jobs; the jobs as soon as every one has ended or `timeout_s` is over."""
+        begin = time.monotonic()
+        first_s = POLL_S if timeout_s is None else min(POLL_S, timeout_s)
+        found = await self._submit([read(job) for job in jobs], key, first_s)
+        if all(job.state.ended for job in found) or first_s == timeout_s:
+            return found
+        left_s = None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - begin))
+        return await self.wait_many([job.id for job in found], timeout_s=left_s)
+
+    async def _submit(self, jobs: Sequence[JobRequest], key: str, wait_s: float) -> builtins.list[JobView]:
         return await self._connection.ask(
             list[JobView],
             "POST",
             "/v1/jobs",
-            body=[read(job) for job in jobs],
+            query={"wait_s": wait_s or None},
+            body=jobs,
             body_kind=list[JobRequest],
             headers={"Idempotency-Key": key or os.urandom(16).hex()},
+            wait_s=wait_s,
         )
 
     async def get(self, job: int) -> JobView:
@@ -58,10 +82,14 @@ class Jobs:
         label: Mapping[str, str] | None = None,
         array: int = 0,
         since: datetime | None = None,
+        queue: bool = False,
         before: int = 0,
         limit: int = 50,
     ) -> JobPage:
-        """A page of jobs, the newest first. `state`: states, or waiting, running, live, ended."""
+        """A page of jobs, the newest first. `state`: states, or waiting, running, live, ended.
+
+        With `queue`: what is queued, in the order in which it will be placed; of the rest `user` and `name` count.
+        """
         labels = [f"{key}={value}" for key, value in (label or {}).items()]
         query = {
             "state": [state] if isinstance(state, str) else [*state],
@@ -71,6 +99,7 @@ class Jobs:
             "label": labels,
             "array": array or None,
             "since": since,
+            "queue": queue or None,
             "before": before or None,
             "limit": limit,
         }

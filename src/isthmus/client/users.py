@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from isthmus.client.connection import Connection
 from isthmus.domain.users import Role, Scope
-from isthmus.domain.views import CallerView, NewToken, SecretView, TokenView, UserView
+from isthmus.domain.views import CallerView, NewToken, SecretView, SignInLink, TokenView, UserView
 
 
 class Users:
@@ -37,6 +37,19 @@ class Users:
         """Give a user another role; disable or enable them."""
         body = {"role": None if role is None else str(role), "disabled": disabled}
         return await self._connection.ask(UserView, "PUT", f"/v1/users/{quote(name, safe='')}", body=body)
+
+    async def set_password(self, name: str, password: str) -> None:
+        """Give oneself, or for admins another, a password for the panel."""
+        path = f"/v1/users/{quote(name, safe='')}/password"
+        await self._connection.ask(type(None), "PUT", path, body={"password": password})
+
+    async def remove_password(self, name: str) -> None:
+        """Take a password away."""
+        await self._connection.ask(type(None), "DELETE", f"/v1/users/{quote(name, safe='')}/password", again=False)
+
+    async def sign_in_link(self) -> SignInLink:
+        """A link to the panel that signs a browser in once, soon, with the rights of this client's token."""
+        return await self._connection.ask(SignInLink, "POST", "/v1/sign-in-links", again=False)
 
 
 class Tokens:

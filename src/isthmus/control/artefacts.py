@@ -25,6 +25,7 @@ from isthmus.data.store import Store
 from isthmus.db import artefacts as rows
 from isthmus.db import events, replicas
 from isthmus.db import jobs as job_rows
+from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.db.times import moment
 from isthmus.domain.artefacts import Artefact, ArtefactKind, Replica, ReplicaState, may_be_in
@@ -32,7 +33,7 @@ from isthmus.domain.clock import Clock
 from isthmus.domain.errors import Conflict, Forbidden, IsthmusError, NotFound
 from isthmus.domain.units import Bytes
 from isthmus.domain.users import Caller, Role, Scope
-from isthmus.domain.views import ArtefactPage, Collected
+from isthmus.domain.views import ArtefactPage, Collected, ReplicaAt
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,33 @@ class Artefacts(Registering):
             here = Replica(artefact=artefact.id, site="", state=ReplicaState.PRESENT, bytes_done=Bytes(stored.size))
             copies.insert(0, here)
         return copies
+
+    async def replicas_at(self, caller: Caller, site: str, limit: int = 200) -> builtins.list[ReplicaAt]:
+        """The copies at a site, the last used first."""
+        require(caller, Role.VIEWER, Scope.READ)
+
+        def read(conn: Connection) -> builtins.list[ReplicaAt]:
+            found = replicas.last_used_at_site(conn, site_rows.get(conn, site).id, limit)
+            names = rows.names_of(conn, [row.digest for row in found])
+            return [
+                ReplicaAt(
+                    digest=row.digest,
+                    names=tuple(names.get(row.digest, ())),
+                    state=ReplicaState(row.state),
+                    size=row.size,
+                    bytes_done=row.bytes_done,
+                    last_used_at=moment(row.last_used_at),
+                    error=row.error,
+                )
+                for row in found
+            ]
+
+        return await self._db.read(read)
+
+    async def jobs_using(self, caller: Caller, artefact: Artefact) -> builtins.list[int]:
+        """Jobs that used this version, or will, the newest first; no more than 50."""
+        require(caller, Role.VIEWER, Scope.READ)
+        return [*await self._db.read(rows.jobs_using, artefact)]
 
     async def download(
         self, caller: Caller, kind: ArtefactKind, name: str, *, offset: int = 0, length: int | None = None

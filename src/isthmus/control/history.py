@@ -25,6 +25,7 @@ class EventFilter:
     actor: str = ""
     since: datetime | None = None
     after: int = 0  # ids greater than this; the oldest come first
+    before: int = 0  # ids smaller than this; 0: all
     newest: bool = False  # instead: the newest `limit` of them, still the oldest first
     limit: int = 100
 
@@ -64,6 +65,7 @@ def _read(connection: Connection, caller: Caller, which: EventFilter, after: int
     return events.page(
         connection,
         after=after,
+        before=which.before,
         limit=which.limit,
         newest=which.newest and after == which.after,
         noun=which.noun,

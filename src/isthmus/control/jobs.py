@@ -3,6 +3,7 @@
 import builtins
 import dataclasses
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,12 +37,14 @@ from isthmus.domain.states import AttemptState, JobState
 from isthmus.domain.users import Caller, Event, Role, Scope
 from isthmus.domain.views import (
     AttemptView,
+    Ends,
     Explanation,
     JobPage,
     JobView,
     LogSlice,
     OutputView,
     Point,
+    Progress,
     Series,
     SiteVerdict,
 )
@@ -62,6 +65,7 @@ class JobFilter:
     label: tuple[tuple[str, str], ...] = ()
     array: int = 0
     since: datetime | None = None  # submitted at this time or later
+    queue: bool = False  # only QUEUED ones, in the order in which they are placed; of the rest user and name count
     before: int = 0  # ids smaller than this: the key of the next page; the newest come first
     limit: int = 50
 
@@ -101,6 +105,12 @@ class Jobs:
     async def list(self, caller: Caller, which: JobFilter) -> JobPage:
         """A page of jobs, the newest first."""
         require(caller, Role.VIEWER, Scope.READ)
+        if which.queue:
+            many = which.limit + 1
+            rows = await self._db.read(
+                job_rows.queue, user=which.user, name=which.name, behind=which.before, limit=many
+            )
+            return _page(rows, which.limit)
         rows = await self._db.read(
             job_rows.page,
             states=which.states,
@@ -113,10 +123,13 @@ class Jobs:
             before=which.before,
             limit=which.limit + 1,
         )
-        shown = rows[: which.limit]
-        return JobPage(
-            jobs=tuple(job_view(row) for row in shown), next=shown[-1].id if len(rows) > which.limit else None
-        )
+        return _page(rows, which.limit)
+
+    async def many(self, caller: Caller, job_ids: Sequence[int]) -> builtins.list[JobView]:
+        """These jobs, in their order; what does not exist is left out."""
+        require(caller, Role.VIEWER, Scope.READ)
+        rows = await self._db.read(job_rows.many, job_ids)
+        return [job_view(rows[job_id], spec=True) for job_id in dict.fromkeys(job_ids) if job_id in rows]
 
     async def wait(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
         """The jobs, as soon as every one has ended or the time is over."""
@@ -127,17 +140,13 @@ class Jobs:
         topics = [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
         with self._db.watch(*topics) as news:
             left = wanted
-            while True:
+            while left:
                 news.clear()
-                states = await self._db.read(job_rows.states, left)
-                missing = [job_id for job_id in left if job_id not in states]
-                if missing:
-                    raise NotFound(f"There is no job {missing[0]}.", place="job")
-                left = [job_id for job_id in left if not JobState(states[job_id]).ended]
+                left, rows = await self._db.read(_not_ended, left, wanted)
                 remaining = deadline - self._clock.monotonic()
-                if not left or remaining <= 0 or not await _in_time(news, remaining):
+                if left and (remaining <= 0 or not await _in_time(news, remaining)):
+                    rows = await self._db.read(job_rows.many, wanted)
                     break
-        rows = await self._db.read(job_rows.many, wanted)
         return [job_view(rows[job_id]) for job_id in wanted]
 
     async def attempts(self, caller: Caller, job_id: int) -> builtins.list[AttemptView]:
@@ -227,12 +236,13 @@ class Jobs:
         row = await self._db.read(_one, job_id)
         need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones)
         snapshots = await self._db.read(self._snapshots)
+        waits = await self._db.read(attempt_rows.waits)
         return Explanation(
             job=job_id,
             state=JobState(row.state),
             reason=Reason(row.reason),
             message=row.message,
-            sites=_verdicts(need, snapshots.values(), row.site_name or "", JobState(row.state)),
+            sites=_verdicts(need, snapshots.values(), row.site_name or "", JobState(row.state), waits),
         )
 
     async def preview(self, caller: Caller, request: JobRequest) -> Explanation:
@@ -243,7 +253,8 @@ class Jobs:
         accepted = submission.examine([dataclasses.replace(request, wait_for_site=True)], caller, self._needs, ground)
         one = accepted[0]
         need = self._needs.need(one.spec, caller.user.id, 0, one.zones)
-        return Explanation(sites=_verdicts(need, ground.sites.values(), "", JobState.QUEUED))
+        waits = await self._db.read(attempt_rows.waits)
+        return Explanation(sites=_verdicts(need, ground.sites.values(), "", JobState.QUEUED, waits))
 
     async def logs(
         self,
@@ -262,21 +273,70 @@ class Jobs:
         return await self._logs.read(job_id, attempt=attempt, offset=offset, limit=limit, name=name, wait_s=wait_s)
 
     async def metrics(
-        self, caller: Caller, job_id: int, *, names: Sequence[str] = (), points: int = 1000, after: int = 0
+        self,
+        caller: Caller,
+        job_id: int,
+        *,
+        names: Sequence[str] = (),
+        points: int = 1000,
+        after: int = 0,
+        attempt: int = 0,
+        system: bool = False,
+        between: tuple[float, float] | None = None,
+        by_time: bool = False,
     ) -> builtins.list[Series]:
-        """The series that its last attempt reported, thinned to about ``points`` each."""
+        """The series that its last attempt (or number ``attempt``) reported, thinned to about ``points`` each.
+
+        With ``system`` what its runner measured instead. ``between``: only those with steps (or seconds since 1970,
+        with ``by_time``) in this range.
+        """
         require(caller, Role.VIEWER, Scope.READ)
 
         def read(conn: Connection) -> builtins.list[Series]:
             _one(conn, job_id)
             rows = attempt_rows.of_job(conn, job_id)
-            if not rows:
+            chosen = [row for row in rows if not attempt or row.number == attempt]
+            if not chosen:
                 return []
-            last = rows[-1]
-            wanted = names or metrics.names(conn, last.id)
-            return [_series(conn, last, name, points, after) for name in wanted]
+            last = chosen[-1]
+            wanted = names or metrics.names(conn, last.id, system=system)
+            return [_series(conn, last, name, points, after, between, by_time) for name in wanted]
 
         return await self._db.read(read)
+
+    async def metric_names(self, caller: Caller, job_id: int, *, attempt: int = 0) -> tuple[tuple[str, ...], ...]:
+        """The names of the series of its last attempt (or number ``attempt``): the command's own, and the runner's."""
+        require(caller, Role.VIEWER, Scope.READ)
+
+        def read(conn: Connection) -> tuple[tuple[str, ...], ...]:
+            rows = [row for row in attempt_rows.of_job(conn, job_id) if not attempt or row.number == attempt]
+            if not rows:
+                return (), ()
+            return tuple(metrics.names(conn, rows[-1].id)), tuple(metrics.names(conn, rows[-1].id, system=True))
+
+        return await self._db.read(read)
+
+    async def last_values(self, caller: Caller, job_ids: Sequence[int], name: str = "") -> dict[int, dict[str, Ends]]:
+        """For each job the last, lowest and highest value of its metrics, or of one; of its last attempt."""
+        require(caller, Role.VIEWER, Scope.READ)
+
+        def read(conn: Connection) -> dict[int, dict[str, Ends]]:
+            found: dict[int, dict[str, Ends]] = {}
+            for job_id, attempt_id in attempt_rows.last_of(conn, job_ids).items():
+                found[job_id] = {}
+                for one in [name] if name else metrics.names(conn, attempt_id):
+                    ends = metrics.ends(conn, attempt_id, one)
+                    if ends is not None:
+                        found[job_id][one] = Ends(last=ends[0], low=ends[1], high=ends[2])
+            return found
+
+        return await self._db.read(read)
+
+    async def progress(self, caller: Caller) -> dict[int, Progress]:
+        """How far the running jobs say they are; those that say nothing are left out."""
+        require(caller, Role.VIEWER, Scope.READ)
+        rows = await self._db.read(attempt_rows.progress)
+        return {row.job_id: Progress(**json.loads(row.progress)) for row in rows}
 
     async def outputs(self, caller: Caller, job_id: int) -> builtins.list[OutputView]:
         """The files and folders that it left."""
@@ -385,6 +445,11 @@ class Jobs:
         return self._clock.now().timestamp()
 
 
+def _page(rows: Sequence[Any], limit: int) -> JobPage:
+    shown = rows[:limit]
+    return JobPage(jobs=tuple(job_view(row) for row in shown), next=shown[-1].id if len(rows) > limit else None)
+
+
 async def _in_time(news: Any, seconds: float) -> bool:
     import asyncio
 
@@ -396,6 +461,16 @@ async def _in_time(news: Any, seconds: float) -> bool:
     return True
 
 
+def _not_ended(conn: Connection, ids: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
+    """Which of the ids have not ended; where all have, the rows of those that are wanted. Raises NotFound."""
+    states = job_rows.states(conn, ids)
+    missing = [job_id for job_id in ids if job_id not in states]
+    if missing:
+        raise NotFound(f"There is no job {missing[0]}.", place="job")
+    left = [job_id for job_id in ids if not JobState(states[job_id]).ended]
+    return left, {} if left else job_rows.many(conn, wanted)
+
+
 def _one(conn: Connection, job_id: int) -> Any:
     row = job_rows.many(conn, [job_id]).get(job_id)
     if row is None:
@@ -403,8 +478,16 @@ def _one(conn: Connection, job_id: int) -> Any:
     return row
 
 
-def _series(conn: Connection, attempt: Any, name: str, points: int, after: int) -> Series:
-    values, count = metrics.series(conn, attempt.id, name, after=after, points=points)
+def _series(
+    conn: Connection,
+    attempt: Any,
+    name: str,
+    points: int,
+    after: int,
+    between: tuple[float, float] | None,
+    by_time: bool,
+) -> Series:
+    values, count = metrics.series(conn, attempt.id, name, after=after, points=points, between=between, by_time=by_time)
     return Series(
         name=name,
         attempt=attempt.number,
@@ -414,7 +497,9 @@ def _series(conn: Connection, attempt: Any, name: str, points: int, after: int) 
     )
 
 
-def _verdicts(need: Need, sites: Any, current: str, state: JobState) -> tuple[SiteVerdict, ...]:
+def _verdicts(
+    need: Need, sites: Any, current: str, state: JobState, waits: Mapping[str, Sequence[float]]
+) -> tuple[SiteVerdict, ...]:
     """What each site has to say to a job that is at ``current``, or waits."""
     snapshots = {site.name: site for site in sites}
     found = explain(need, snapshots.values())
@@ -432,9 +517,27 @@ def _verdicts(need: Need, sites: Any, current: str, state: JobState) -> tuple[Si
                 fits=verdict.fits,
                 now=verdict.free,
                 chosen=chosen,
-                reasons=verdict.why or (f"score {verdict.score:.2f}: " + ", ".join(scores),),
+                reasons=verdict.why or (*_policy(need, site), f"score {verdict.score:.2f}: " + ", ".join(scores)),
                 queue=queue.name if queue else "",
                 node_type=node.name if node else "",
+                wait_s=_median(waits.get(verdict.site, ())) if verdict.fits else None,
+                cost_h=_hour(need, site),
+                cost=_hour(need, site) * need.time / 3600 if need.time else None,
             )
         )
     return tuple(verdicts)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _hour(need: Need, site: SiteSnapshot) -> float:
+    """What an hour of it costs there."""
+    return need.nodes * (site.node_hour + need.cpus * site.cpu_hour + need.gpus * site.gpu_hour)
+
+
+def _policy(need: Need, site: SiteSnapshot) -> tuple[str, ...]:
+    if not need.sized or not site.policy:
+        return ()
+    return (f"policy {site.policy}: it decides when the job runs there, and on how many GPUs",)

@@ -156,13 +156,28 @@ def _take(verdict: Verdict, kind: str, at: float, report: dict[str, Any]) -> Non
         step = _finite(report.get("step"))
         for name, value in (report.get("values") or {}).items():
             number = _finite(value)
-            if number is not None:
+            if number is not None and not str(name).startswith("system/"):  # those names are the runner's own
                 verdict.metrics.append(Metric(str(name)[:200], step, at, number))
     elif kind == "progress":
         verdict.progress = {key: report[key] for key in ("done", "total", "message") if report.get(key) is not None}
     elif kind == "usage":
+        verdict.metrics.extend(_measured(at, report))
         verdict.usage.update({key: value for key, value in report.items() if key not in ("kind", "t", "log_bytes")})
         verdict.log_bytes = report.get("log_bytes", verdict.log_bytes)
+
+
+def _measured(at: float, report: dict[str, Any]) -> Iterator[Metric]:
+    """What the runner measured, as series of their own: `cpu_s` grows, its slope is the number of cores in use."""
+    for name in ("cpu_s", "mem_bytes"):
+        number = _finite(report.get(name))
+        if number is not None:
+            yield Metric(f"system/{name}", None, at, number)
+    gpus = report.get("gpu")
+    for index, gpu in enumerate(gpus if isinstance(gpus, list) else []):
+        for name in ("util", "mem_bytes"):
+            number = _finite(gpu.get(name)) if isinstance(gpu, dict) else None
+            if number is not None:
+                yield Metric(f"system/gpu{index}_{name}", None, at, number)
 
 
 def _finite(value: object) -> float | None:

@@ -1,7 +1,7 @@
 """Live attempts as the leading supervisor keeps them in memory."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +10,11 @@ from pydantic import TypeAdapter
 from isthmus.domain.jobs import JobSpec
 from isthmus.domain.states import AttemptState
 from isthmus.placement.needs import Need
+
+# In an attempt's plan, beside what placement counts:
+SIZED = "sized"  # the number of GPUs that a policy chose for it
+STOPPED = "stopped"  # a policy has stopped it, to go on elsewhere or with another number of GPUs
+STOPS = "stops"  # how many of the job's attempts were, before it: they are no failures
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
@@ -23,6 +28,13 @@ def read_spec(text: str) -> JobSpec:
 def write_spec(spec: JobSpec) -> str:
     """The text that the database keeps: only what differs from the defaults, so that it stays small."""
     return _SPEC.dump_json(spec, exclude_defaults=True).decode()
+
+
+def as_sized(spec: JobSpec, plan: dict[str, Any]) -> JobSpec:
+    """The spec of one attempt: with the number of GPUs that a policy chose for it, if one did."""
+    if not plan.get(SIZED):
+        return spec
+    return replace(spec, resources=replace(spec.resources, gpus=int(plan[SIZED])))
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +67,7 @@ class Live:
     @classmethod
     def of_row(cls, row: Any, need: Need) -> "Live":
         """From a row of `isthmus.db.attempts`."""
+        plan = json.loads(row.plan)
         return cls(
             id=row.id,
             key=row.key,
@@ -64,13 +77,13 @@ class Live:
             site=row.site_name,
             user_id=row.user_id,
             owner=row.owner,
-            spec=read_spec(row.job_spec),
+            spec=as_sized(read_spec(row.job_spec), plan),
             need=need,
             state=AttemptState(row.state),
             native_id=row.native_id,
             native_state=row.native_state,
             reports=row.reports,
             mem_bytes=row.job_mem_bytes,
-            plan=json.loads(row.plan),
-            kill_requested=bool(row.kill_by),
+            plan=plan,
+            kill_requested=bool(row.kill_by or plan.get(STOPPED)),
         )

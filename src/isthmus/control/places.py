@@ -64,18 +64,22 @@ def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[
         max_queued=spec.limits.queued,
         max_cpus=spec.limits.cpus,
         max_gpus=spec.limits.gpus,
+        policy=spec.policy,
+        restart_s=float(spec.restart),
         cpu_hour=spec.price.cpu_hour,
         gpu_hour=spec.price.gpu_hour,
+        node_hour=spec.price.node_hour,
         users=users,
         used_jobs=inventory.others,
         cached=frozenset(cached),
     )
 
 
-def plan_text(need: Need, queue: str, node: str) -> str:
-    """What an attempt's row keeps of its placement; `count` adds it up again."""
+def plan_text(need: Need, queue: str, node: str, **more: int) -> str:
+    """What an attempt's row keeps of its placement; `count` adds it up again. ``more``: see `isthmus.control.live`."""
     return json.dumps(
         {
+            **more,
             "queue": queue,
             "node": node,
             "cpus": need.cpus,

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from isthmus.control.lifecycle import Verdict, follow_up
+from isthmus.control.lifecycle import Again, Verdict, follow_up
+from isthmus.control.live import STOPPED, STOPS
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import events, metrics
 from isthmus.db import jobs as job_rows
@@ -132,6 +133,7 @@ class Record:
 
     def verdict(self, row: attempt_rows.AttemptRow, verdict: Verdict, retry: Retry, *, native_id: str = "") -> None:
         """What news made of an attempt, and what it means for its job. ``native_id`` where it may not be noted yet."""
+        _stopped_by_policy(row, verdict)
         changes: dict[str, Any] = {"id": row.id, "heard_at": self._now, "reports": verdict.reports}
         if native_id and not row.native_id and verdict.state is not None:
             changes["native_id"], changes["submitted_at"] = native_id, self._now
@@ -278,7 +280,11 @@ class Record:
             columns["node"] = verdict.nodes[:200]
         again = None
         if verdict.state in (AttemptState.FAILED, AttemptState.LOST, AttemptState.KILLED) and not row.kill_by:
-            again = follow_up(retry, verdict.reason, row.number, row.job_mem_bytes)
+            plan = json.loads(row.plan)
+            if verdict.reason is Reason.PREEMPTED and plan.get(STOPPED):
+                again = Again(0.0, row.job_mem_bytes)
+            else:
+                again = follow_up(retry, verdict.reason, row.number - int(plan.get(STOPS, 0)), row.job_mem_bytes)
         if again is not None:
             self.job(
                 row.job_id,
@@ -318,3 +324,13 @@ class Record:
             if job_id not in self._ended:
                 self.job(job_id, JobState.QUEUED, JobState.FAILED, Reason.DEPENDENCY_FAILED, message, attention=True)
         return list(failed)
+
+
+def _stopped_by_policy(row: attempt_rows.AttemptRow, verdict: Verdict) -> None:
+    """An attempt that a policy stopped did not fail, and nobody killed it: it gave way."""
+    ended = verdict.state in (AttemptState.KILLED, AttemptState.FAILED, AttemptState.LOST)
+    if not ended or row.kill_by or not json.loads(row.plan).get(STOPPED):
+        return
+    if verdict.reason in (Reason.KILLED, Reason.SIGNAL, Reason.LOST, Reason.PREEMPTED):
+        verdict.state, verdict.reason = AttemptState.KILLED, Reason.PREEMPTED
+        verdict.message = "stopped, to go on with another number of GPUs or to give way"

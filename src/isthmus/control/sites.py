@@ -5,6 +5,7 @@ add: spec ─► host keys shown and pinned ─► key authorised ─► probe �
 
 import builtins
 import dataclasses
+import json
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection
 from isthmus.control import places
 from isthmus.control.live import read_spec
 from isthmus.control.recording import Record
+from isthmus.control.resizing import check_policy
 from isthmus.control.rights import require
 from isthmus.control.sessions import Sessions
 from isthmus.control.vault import Vault
@@ -27,7 +29,7 @@ from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
 from isthmus.domain.states import AttemptState
 from isthmus.domain.users import Caller, Role, Scope
-from isthmus.domain.views import SiteView
+from isthmus.domain.views import SiteLoad, SiteView
 from isthmus.placement.constraints import Constraint
 from isthmus.sites import keys, open_site
 from isthmus.sites.base import Identity, Site
@@ -108,6 +110,11 @@ class Sites:
         """One site. Raises NotFound with the nearest name."""
         require(caller, Role.VIEWER, Scope.READ)
         return await self._db.read(self._view, name)
+
+    async def loads(self, caller: Caller) -> dict[str, SiteLoad]:
+        """What our live attempts have reserved at each site where there are some."""
+        require(caller, Role.VIEWER, Scope.READ)
+        return await self._db.read(_loads)
 
     async def update(self, caller: Caller, spec: SiteSpec) -> SiteView:
         """Change what was said of a site; its name stays. Attempts that are there go on."""
@@ -315,6 +322,8 @@ def _check(spec: SiteSpec) -> None:
             example = Constraint(label, "is", ("x",))
             raise Invalid(f"{label!r} can't stand in a constraint such as '{example}'.", place=f"labels.{label}")
     check_site(spec)
+    if spec.policy:
+        check_policy()
 
 
 def _counts(conn: Connection) -> dict[str, dict[str, int]]:
@@ -324,6 +333,25 @@ def _counts(conn: Connection) -> dict[str, dict[str, int]]:
         one = found.setdefault(load.site, {"running": 0, "waiting": 0})
         running = AttemptState(load.state).rank >= AttemptState.RUNNING.rank
         one["running" if running else "waiting"] += 1
+    return found
+
+
+def _loads(conn: Connection) -> dict[str, SiteLoad]:
+    found: dict[str, SiteLoad] = {}
+    for load in attempt_rows.load_of_sites(conn):
+        plan = json.loads(load.plan)
+        nodes = int(plan.get("nodes", 1))
+        before = found.get(load.site, SiteLoad())
+        running = AttemptState(load.state).rank >= AttemptState.RUNNING.rank
+        took = (int(plan.get("cpus", 1)) * nodes, int(plan.get("mem", 0)) * nodes, int(plan.get("gpus", 0)) * nodes)
+        if running:
+            found[load.site] = dataclasses.replace(
+                before, cpus=before.cpus + took[0], mem_bytes=before.mem_bytes + took[1], gpus=before.gpus + took[2]
+            )
+        else:
+            found[load.site] = dataclasses.replace(
+                before, waiting_cpus=before.waiting_cpus + took[0], waiting_gpus=before.waiting_gpus + took[2]
+            )
     return found
 
 

@@ -24,10 +24,11 @@ from isthmus.control.cleaning import sweep
 from isthmus.control.dispatch import Dispatcher
 from isthmus.control.leadership import Leadership, LostLease
 from isthmus.control.lifecycle import LONGEST_DELAY_S
-from isthmus.control.live import Live, read_spec
+from isthmus.control.live import SIZED, STOPPED, STOPS, Live, as_sized, read_spec
 from isthmus.control.needs import Mark, Needs
 from isthmus.control.needs import mark as needs_mark
 from isthmus.control.recording import Record
+from isthmus.control.resizing import Resizing
 from isthmus.control.sessions import Sessions
 from isthmus.control.worker import Worker
 from isthmus.db import attempts as attempt_rows
@@ -94,6 +95,7 @@ class Supervisor:
         self._needs = needs
         self._dispatcher = dispatcher
         self._backlog = Backlog()
+        self._resizing = Resizing(db)
         self._places: dict[str, Place] = {}
         self._live: dict[int, Live] = {}  # by job
         self._freed = asyncio.Event()  # room at a site, or its health, changed: plan again
@@ -268,31 +270,59 @@ class Supervisor:
         """
         self.cycles += 1
         now = self.clock.now().timestamp()
-        if look:
-            await self._take_changes()
+        looked = await self._look() if look else {}
         next_wake = self._backlog.wake(self.clock.monotonic())
+        snapshots = [place.snapshot for place in self._places.values()]
+        steps = await self._resizing.steps(snapshots, self._backlog.ready, self._live, now)
+        for live in steps.stops:
+            await self._stop(live, now)
         if self._backlog.ready:
-            result = plan(
-                self._backlog.ready, [place.snapshot for place in self._places.values()], now, fits=self._fits
-            )
+            ordinary: Mapping[Need, list[Ticket]] = self._backlog.ready
+            if steps.handled:
+                ordinary = {need: line for need, line in ordinary.items() if need not in steps.handled}
+            result = plan(ordinary, snapshots, now, fits=self._fits)
+            result.assignments.extend(steps.starts)
+            result.waiting.update(steps.waiting)
             if result.assignments:
-                await self._start(result.assignments, now)
+                for job_id in await self._start(result.assignments, now):
+                    looked.pop(job_id, None)
             await self._note_waiting(result)
+        if looked:
+            await self._take_marks(looked)
+        longest = max(0.05, min(LONGEST_SLEEP_S, steps.wake_s))
         if next_wake is None:
-            return LONGEST_SLEEP_S
-        return max(0.05, min(LONGEST_SLEEP_S, next_wake - self.clock.monotonic()))
+            return longest
+        return max(0.05, min(longest, next_wake - self.clock.monotonic()))
 
-    async def _take_changes(self) -> None:
-        changed, sites, mark = await self.record(_take_changes)
+    async def _look(self) -> dict[int | str, Any]:
+        """Take in what is marked as changed: rows by a job's id or a site's name. The marks stay.
+
+        A job that is placed in this cycle loses its mark with the attempt that it gets: no write is spent on it before.
+        """
+        jobs, sites, mark = await self.db.read(_marked)
+        await self._take_in(jobs, sites, mark)
+        return {row.id: row for row in jobs} | {row.name: row for row in sites}
+
+    async def _take_marks(self, looked: Mapping[int | str, Any]) -> None:
+        """Take the marks off what was looked at; what has changed since is taken in, and planned for."""
+        jobs, sites, mark = await self.record(_take_marks)
+        jobs = [row for row in jobs if looked.get(row.id) != row]
+        sites = [row for row in sites if looked.get(row.name) != row]
+        if jobs or sites:
+            await self._take_in(jobs, sites, mark)
+            self._freed.set()
+
+    async def _take_in(self, jobs: Sequence[Any], sites: Sequence[Any], mark: Mark) -> None:
         if sites:
             await self._load_sites(sites)
-        if changed:
+        if jobs:
             await self._needs.refresh(mark)
-        for row in changed:
+        for row in jobs:
             self._take_job(row)
 
-    async def _start(self, assignments: list[Assignment], now: float) -> None:
-        """Commit the attempts, then hand them to the workers."""
+    async def _start(self, assignments: list[Assignment], now: float) -> set[int]:
+        """Commit the attempts, then hand them to the workers; the jobs that have one now."""
+        started: set[int] = set()
         for start in range(0, len(assignments), 500):
             part = assignments[start : start + 500]
             needs = {one.job: self._backlog.need_of(one.job) for one in part}
@@ -300,6 +330,14 @@ class Supervisor:
             self._backlog.drop_many([one.job for one in part])
             for live in begun:
                 self._adopt(live)
+            started.update(live.job_id for live in begun)
+        return started
+
+    async def _stop(self, live: Live, now: float) -> None:
+        """Stop an attempt, for its job to go on later or with another number of GPUs. That it is no kill is kept."""
+        live.plan[STOPPED] = 1
+        await self.record(_mark_stopped, live, now)
+        self._worker(self._places[live.site], live.user_id).kill(live)
 
     def _begin(
         self,
@@ -309,6 +347,7 @@ class Supervisor:
         now: float,
     ) -> list[Live]:
         rows = job_rows.many(conn, [one.job for one in assignments])
+        stops = attempt_rows.stops_of(conn, [one.job for one in assignments if one.gpus])
         unit = Record(conn, now)
         begun: list[Live] = []
         values: list[dict[str, Any]] = []
@@ -320,7 +359,11 @@ class Supervisor:
                 continue
             number = row.attempts + 1
             key = f"{row.id}.{number}-{secrets.token_hex(2)}"
-            plan_text = places.plan_text(need, one.queue, one.node)
+            more: dict[str, int] = {}
+            if one.gpus:
+                need = dataclasses.replace(need, gpus=one.gpus)
+                more = {SIZED: one.gpus, STOPS: stops.get(row.id, 0)}
+            plan_text = places.plan_text(need, one.queue, one.node, **more)
             user_id = self._sessions.credential_of(place.row.id, row.user_id)
             values.append(
                 {
@@ -345,6 +388,7 @@ class Supervisor:
                 site_id=place.row.id,
                 node="",
                 exit_code=None,
+                attention=False,
             )
             begun.append(
                 Live(
@@ -356,7 +400,7 @@ class Supervisor:
                     site=one.site,
                     user_id=user_id,
                     owner=row.user_name,
-                    spec=read_spec(row.spec),
+                    spec=as_sized(read_spec(row.spec), more),
                     need=need,
                     mem_bytes=row.mem_bytes,
                     plan=json.loads(plan_text),
@@ -483,8 +527,21 @@ class Supervisor:
         self._freed.set()
 
 
-def _take_changes(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
+def _marked(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
+    return job_rows.marked(conn), site_rows.marked(conn), needs_mark(conn)
+
+
+def _take_marks(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
     return job_rows.take_attention(conn), site_rows.take_attention(conn), needs_mark(conn)
+
+
+def _mark_stopped(conn: Connection, live: Live, now: float) -> None:
+    attempt_rows.change(conn, [{"id": live.id, "plan": json.dumps(live.plan)}])
+    unit = Record(conn, now)
+    unit.event(
+        "attempt", live.key, "stop", job_id=live.job_id, message="to go on with another number of GPUs, or later"
+    )
+    unit.flush()
 
 
 def _note(conn: Connection, changes: list[dict[str, Any]]) -> None:

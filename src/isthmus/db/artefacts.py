@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, String, cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSON
 
-from isthmus.db.schema import artefacts, jobs, outputs, users
+from isthmus.db.schema import artefacts, attempts, jobs, outputs, users, uses
 from isthmus.db.times import moment
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat
 from isthmus.domain.errors import Conflict, NotFound, nearest
@@ -165,6 +165,31 @@ def open_jobs_naming(connection: Connection, name: str, version: str, limit: int
     named = jobs.c.spec.contains(json.dumps(f"{name}@{version}"), autoescape=True)
     open_now = jobs.c.state.not_in([state.value for state in JobState if state.ended])
     return list(connection.execute(select(jobs.c.id).where(open_now, named).order_by(jobs.c.id).limit(limit)).scalars())
+
+
+def jobs_using(connection: Connection, artefact: Artefact, limit: int = 50) -> Sequence[int]:
+    """Jobs that used this content at a site, and those that have not ended and name this version; the newest first."""
+    used = (
+        select(attempts.c.job_id)
+        .join(uses, uses.c.attempt_id == attempts.c.id)
+        .where(uses.c.digest == artefact.digest)
+        .distinct()
+        .order_by(attempts.c.job_id.desc())
+        .limit(limit)
+    )
+    found = set(connection.execute(used).scalars()) if artefact.digest else set()
+    found.update(open_jobs_naming(connection, artefact.name, artefact.version, limit))
+    return sorted(found, reverse=True)[:limit]
+
+
+def names_of(connection: Connection, digests: Sequence[str]) -> dict[str, list[str]]:
+    """What each content is registered as: ``dataset prices@3``."""
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(digests), 500):
+        wanted = artefacts.c.digest.in_(digests[start : start + 500]) & artefacts.c.removed_at.is_(None)
+        for row in connection.execute(_select().where(wanted).order_by(artefacts.c.id)):
+            found.setdefault(row.digest, []).append(f"{row.kind} {row.name}@{row.version}")
+    return found
 
 
 def remove(connection: Connection, artefact_id: int, *, now: float) -> None:

@@ -3,58 +3,170 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal, select, update
+from sqlalchemy import Connection, Float, cast, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import JSON
 
 from isthmus.db.schema import attempts, jobs, outputs, sites, users, uses
+from isthmus.db.statements import SOME, change_by_id, in_parts
 
-# A row of `attempts` with the columns of its job that `_with_job` adds.
+# A row of `attempts` with the columns of its job that `_WITH_JOB` adds.
 AttemptRow = Any
+
+
+_INSERT = attempts.insert().returning(attempts.c.id, sort_by_parameter_order=True)
+_WITH_JOB = (
+    select(
+        attempts,
+        jobs.c.state.label("job_state"),
+        jobs.c.kill_by,
+        jobs.c.spec.label("job_spec"),
+        jobs.c.name.label("job_name"),
+        jobs.c.mem_bytes.label("job_mem_bytes"),
+        jobs.c.zones.label("job_zones"),
+        jobs.c.user_id.label("owner_id"),
+        users.c.name.label("owner"),
+        sites.c.name.label("site_name"),
+    )
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(users, users.c.id == jobs.c.user_id)
+    .join(sites, sites.c.id == attempts.c.site_id)
+)
+_BY_KEYS = _WITH_JOB.where(attempts.c.key.in_(SOME))
+_LOADS = (
+    select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
+    .join(sites, sites.c.id == attempts.c.site_id)
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(users, users.c.id == jobs.c.user_id)
+    .where(attempts.c.live)
+)
 
 
 def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Add live attempts; their ids in order. The database refuses a second live one of a job."""
-    statement = attempts.insert().returning(attempts.c.id, sort_by_parameter_order=True)
-    return [row.id for row in conn.execute(statement, list(rows))]
+    return [row.id for row in conn.execute(_INSERT, list(rows))]
 
 
 def live(conn: Connection) -> Sequence[AttemptRow]:
     """Every live attempt with its job's spec, user and site, for a supervisor that starts."""
-    return conn.execute(_with_job().where(attempts.c.live).order_by(attempts.c.id)).all()
+    return conn.execute(_WITH_JOB.where(attempts.c.live).order_by(attempts.c.id)).all()
 
 
 def by_keys(conn: Connection, keys: Sequence[str]) -> dict[str, AttemptRow]:
     """Attempts by key, with what is needed of their jobs."""
-    found: dict[str, AttemptRow] = {}
-    for start in range(0, len(keys), 500):
-        for row in conn.execute(_with_job().where(attempts.c.key.in_(keys[start : start + 500]))):
-            found[row.key] = row
-    return found
+    return {row.key: row for row in in_parts(conn, _BY_KEYS, keys)}
 
 
 def of_job(conn: Connection, job_id: int) -> Sequence[AttemptRow]:
     """All tries of a job, the first first."""
-    return conn.execute(_with_job().where(attempts.c.job_id == job_id).order_by(attempts.c.number)).all()
+    return conn.execute(_WITH_JOB.where(attempts.c.job_id == job_id).order_by(attempts.c.number)).all()
 
 
 def change(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns of attempts: each row has an ``id`` and what changes."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        names = tuple(sorted(name for name in row if name != "id"))
-        groups.setdefault(names, []).append({"b_id": row["id"], **{name: row[name] for name in names}})
-    for names, values in groups.items():
-        statement = update(attempts).where(attempts.c.id == bindparam("b_id"))
-        conn.execute(statement.values({name: bindparam(name) for name in names}), values)
+    change_by_id(conn, attempts, rows)
 
 
 def load_of_sites(conn: Connection) -> Sequence[Any]:
     """Live attempts as (site name, user name, state, plan): what placement must count."""
+    return conn.execute(_LOADS).all()
+
+
+def last_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, int]:
+    """The id of the last attempt of each of these jobs that has one."""
+    statement = select(attempts.c.job_id, func.max(attempts.c.id).label("last")).where(attempts.c.job_id.in_(job_ids))
+    return {row.job_id: row.last for row in conn.execute(statement.group_by(attempts.c.job_id))}
+
+
+def progress(conn: Connection) -> Sequence[Any]:
+    """(job_id, progress) of the live attempts that say how far they are."""
+    statement = select(attempts.c.job_id, attempts.c.progress).where(attempts.c.live, attempts.c.progress != "")
+    return conn.execute(statement).all()
+
+
+def standing_of(conn: Connection, job_ids: Sequence[int]) -> list[Any]:
+    """(job_id, plan, progress, started_at, ended_at) of all attempts of these jobs, the first first."""
+    statement = select(
+        attempts.c.job_id, attempts.c.plan, attempts.c.progress, attempts.c.started_at, attempts.c.ended_at
+    )
+    return list(in_parts(conn, statement.where(attempts.c.job_id.in_(SOME)).order_by(attempts.c.id), list(job_ids)))
+
+
+def stops_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, int]:
+    """How many attempts of each of these jobs a policy has stopped."""
     statement = (
-        select(sites.c.name.label("site"), users.c.name.label("user"), attempts.c.state, attempts.c.plan)
-        .join(sites, sites.c.id == attempts.c.site_id)
+        select(attempts.c.job_id, func.count().label("stops"))
+        .where(attempts.c.job_id.in_(SOME), attempts.c.reason == "PREEMPTED", attempts.c.plan.contains('"stopped"'))
+        .group_by(attempts.c.job_id)
+    )
+    return {row.job_id: row.stops for row in in_parts(conn, statement, list(job_ids))}
+
+
+def silent(conn: Connection, before: float, *, limit: int = 10) -> Sequence[int]:
+    """Jobs that run, and whose runner was last heard of before that time; the longest silent first."""
+    statement = (
+        select(attempts.c.job_id)
+        .where(attempts.c.live, attempts.c.state == "RUNNING", func.coalesce(attempts.c.heard_at, 0.0) < before)
+        .order_by(attempts.c.heard_at)
+        .limit(limit)
+    )
+    return [row.job_id for row in conn.execute(statement)]
+
+
+def waits(conn: Connection, *, last: int = 25) -> dict[str, list[float]]:
+    """For each site, how many seconds its last attempts waited from being made to their start."""
+    found: dict[str, list[float]] = {}
+    for site in conn.execute(select(sites.c.id, sites.c.name).where(sites.c.state != "REMOVED")).all():
+        statement = (
+            select(attempts.c.started_at, attempts.c.created_at)
+            .where(attempts.c.site_id == site.id, attempts.c.started_at.is_not(None))
+            .order_by(attempts.c.id.desc())
+            .limit(last)
+        )
+        found[site.name] = [max(0.0, row.started_at - row.created_at) for row in conn.execute(statement)]
+    return found
+
+
+def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
+    """What attempts had reserved: rows of (user, site, site_id) with ``cpu0``, ``gpu0``, … seconds, one pair a day.
+
+    ``days`` are the times at which days begin; the last one ends at ``now``. The counts are those of the placement.
+    """
+    postgres = conn.dialect.name == "postgresql"
+    least, greatest = (func.least, func.greatest) if postgres else (func.min, func.max)
+
+    def planned(name: str, default: int) -> Any:
+        if postgres:
+            value = cast(cast(attempts.c.plan, JSON)[name].astext, Float)
+        else:
+            value = cast(func.json_extract(attempts.c.plan, f"$.{name}"), Float)
+        return func.coalesce(value, default)
+
+    each = (
+        select(
+            jobs.c.user_id,
+            attempts.c.site_id,
+            attempts.c.started_at,
+            func.coalesce(attempts.c.ended_at, now).label("ended_at"),
+            (planned("cpus", 1) * planned("nodes", 1)).label("cpus"),
+            (planned("gpus", 0) * planned("nodes", 1)).label("gpus"),
+        )
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(users, users.c.id == jobs.c.user_id)
-        .where(attempts.c.live)
+        .where(attempts.c.started_at.is_not(None), or_(attempts.c.ended_at >= days[0], attempts.c.live))
+        .cte("each")
+        .prefix_with("MATERIALIZED")  # else the plan would be parsed once for every sum
+    )
+    sums = []
+    for number, begin in enumerate(days):
+        end = days[number + 1] if number + 1 < len(days) else now
+        span = greatest(least(each.c.ended_at, end) - greatest(each.c.started_at, begin), 0.0)
+        sums.append(func.sum(span * each.c.cpus).label(f"cpu{number}"))
+        sums.append(func.sum(span * each.c.gpus).label(f"gpu{number}"))
+    statement = (
+        select(users.c.name.label("user"), sites.c.name.label("site"), sites.c.spec, *sums)
+        .select_from(each)
+        .join(users, users.c.id == each.c.user_id)
+        .join(sites, sites.c.id == each.c.site_id)
+        .group_by(users.c.name, sites.c.name, sites.c.spec)
     )
     return conn.execute(statement).all()
 
@@ -142,23 +254,3 @@ def owner_of(conn: Connection, attempt_id: int) -> int:
 def mark_collected(conn: Connection, ids: Sequence[int]) -> None:
     if ids:
         conn.execute(update(outputs).where(outputs.c.id.in_(ids)).values(collected=True))
-
-
-def _with_job() -> Any:
-    return (
-        select(
-            attempts,
-            jobs.c.state.label("job_state"),
-            jobs.c.kill_by,
-            jobs.c.spec.label("job_spec"),
-            jobs.c.name.label("job_name"),
-            jobs.c.mem_bytes.label("job_mem_bytes"),
-            jobs.c.zones.label("job_zones"),
-            jobs.c.user_id.label("owner_id"),
-            users.c.name.label("owner"),
-            sites.c.name.label("site_name"),
-        )
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(users, users.c.id == jobs.c.user_id)
-        .join(sites, sites.c.id == attempts.c.site_id)
-    )

@@ -6,6 +6,14 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from isthmus.db.schema import credentials, users
+from isthmus.db.statements import ONE
+
+_AT_SITE = (
+    select(*(column for column in credentials.c if column.name != "ciphertext"), users.c.name.label("user_name"))
+    .join(users, users.c.id == credentials.c.user_id)
+    .where(credentials.c.site_id == ONE)
+    .order_by(users.c.name)
+)
 
 
 def put(
@@ -36,9 +44,7 @@ def own(connection: Connection, user_id: int, site_id: int) -> Any | None:
 
 def at_site(connection: Connection, site_id: int) -> Sequence[Any]:
     """All credentials at a site with ``user_name``; without their private halves."""
-    columns = [column for column in credentials.c if column.name != "ciphertext"]
-    statement = select(*columns, users.c.name.label("user_name")).join(users, users.c.id == credentials.c.user_id)
-    return connection.execute(statement.where(credentials.c.site_id == site_id).order_by(users.c.name)).all()
+    return connection.execute(_AT_SITE, {"one": site_id}).all()
 
 
 def change(connection: Connection, credential_id: int, **columns: Any) -> None:

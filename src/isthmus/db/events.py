@@ -16,12 +16,14 @@ from isthmus.domain.users import Event, User
 
 TOPIC = "events"
 
+_INSERT = events.insert()
+
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add events: rows with ``at, actor, noun, noun_id, verb, before, after, reason, message, job_id``."""
     if not rows:
         return
-    connection.execute(events.insert(), list(rows))
+    connection.execute(_INSERT, list(rows))
     tell(connection, TOPIC, *{f"job:{row['job_id']}" for row in rows if row["job_id"] is not None})
 
 
@@ -59,6 +61,7 @@ def page(
     connection: Connection,
     *,
     after: int = 0,
+    before: int = 0,
     limit: int = 100,
     newest: bool = False,
     noun: str = "",
@@ -68,12 +71,14 @@ def page(
     since: float | None = None,
     visible_to: User | None = None,
 ) -> Sequence[Event]:
-    """Events with ids above ``after``, the oldest first; all that is given must match.
+    """Events with ids above ``after`` and below ``before``, the oldest first; all that is given must match.
 
     With ``newest`` the last ``limit`` of them instead of the first. ``visible_to`` leaves those that the user
     caused, and those of the user's own jobs.
     """
     wanted: list[ColumnElement[bool]] = [events.c.id > after]
+    if before:
+        wanted.append(events.c.id < before)
     if noun:
         wanted.append(events.c.noun == noun)
     if noun_id:

@@ -7,10 +7,13 @@ from sqlalchemy import Connection, func, select
 
 from isthmus.db.schema import artefacts, replicas, users
 
+_MARK = select(func.max(artefacts.c.id), func.max(artefacts.c.removed_at))
+_USERS = select(func.count()).select_from(users)
+
 
 def artefact_mark(conn: Connection) -> tuple[int, float]:
     """Changes whenever an artefact is registered or removed: (the last id, the last removal)."""
-    row = conn.execute(select(func.max(artefacts.c.id), func.max(artefacts.c.removed_at))).one()
+    row = conn.execute(_MARK).one()
     return (row[0] or 0, row[1] or 0.0)
 
 
@@ -38,7 +41,7 @@ def present_at(conn: Connection, site_id: int) -> set[str]:
 
 
 def user_count(conn: Connection) -> int:
-    return int(conn.execute(select(func.count()).select_from(users)).scalar_one())
+    return int(conn.execute(_USERS).scalar_one())
 
 
 def user_names(conn: Connection) -> dict[int, str]:

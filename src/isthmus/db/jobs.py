@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 
 from isthmus.db.schema import attempts, dependencies, jobs, sites, users
+from isthmus.db.statements import PART, SOME, change_by_id, in_parts
 
 OPEN = ("QUEUED", "STAGING", "PENDING", "RUNNING", "COLLECTING")
 
@@ -40,11 +41,37 @@ _QUEUE_COLUMNS = (
     jobs.c.spec,
 )
 
+_INSERT = jobs.insert().returning(jobs.c.id, sort_by_parameter_order=True)
+_STATES = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(SOME))
+_SPECS = select(jobs.c.id, jobs.c.spec).where(jobs.c.id.in_(SOME))
+_ATTENTION = select(*_QUEUE_COLUMNS).where(jobs.c.attention).order_by(jobs.c.id)
+_SEEN = update(jobs).where(jobs.c.id.in_(SOME)).values(attention=False)
+_DEPENDENTS = (
+    select(dependencies.c.job_id, dependencies.c.on_job_id, dependencies.c.condition)
+    .join(jobs, jobs.c.id == dependencies.c.job_id)
+    .where(dependencies.c.on_job_id.in_(SOME), dependencies.c.met.is_(False), jobs.c.state == "QUEUED")
+)
+_NAMED = (
+    select(
+        jobs,
+        users.c.name.label("user_name"),
+        sites.c.name.label("site_name"),
+        select(attempts.c.progress)
+        .where(attempts.c.job_id == jobs.c.id)
+        .order_by(attempts.c.number.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("progress"),  # of the last attempt
+    )
+    .join(users, users.c.id == jobs.c.user_id)
+    .outerjoin(sites, sites.c.id == jobs.c.site_id)
+)
+_MANY = _NAMED.where(jobs.c.id.in_(SOME))
+
 
 def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Add jobs; their ids, in the order of the rows."""
-    statement = jobs.insert().returning(jobs.c.id, sort_by_parameter_order=True)
-    return [row.id for row in conn.execute(statement, list(rows))]
+    return [row.id for row in conn.execute(_INSERT, list(rows))]
 
 
 def add_dependencies(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -60,30 +87,17 @@ def of_request(conn: Connection, user_id: int, request_keys: Sequence[str]) -> l
 
 def many(conn: Connection, ids: Iterable[int]) -> dict[int, JobRow]:
     """Whole rows by id, with the user's and the site's name; what does not exist is absent."""
-    found: dict[int, JobRow] = {}
-    wanted = list(ids)
-    for start in range(0, len(wanted), 500):
-        statement = _named().where(jobs.c.id.in_(wanted[start : start + 500]))
-        found.update({row.id: row for row in conn.execute(statement)})
-    return found
+    return {row.id: row for row in in_parts(conn, _MANY, list(ids))}
 
 
 def states(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
     """Only the states: cheap, for waiting."""
-    found: dict[int, str] = {}
-    for start in range(0, len(ids), 500):
-        statement = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(ids[start : start + 500]))
-        found.update({row.id: row.state for row in conn.execute(statement)})
-    return found
+    return {row.id: row.state for row in in_parts(conn, _STATES, ids)}
 
 
 def specs(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
     """Their specs, as JSON texts."""
-    found: dict[int, str] = {}
-    for start in range(0, len(ids), 500):
-        statement = select(jobs.c.id, jobs.c.spec).where(jobs.c.id.in_(ids[start : start + 500]))
-        found.update({row.id: row.spec for row in conn.execute(statement)})
-    return found
+    return {row.id: row.spec for row in in_parts(conn, _SPECS, ids)}
 
 
 def page(
@@ -129,7 +143,72 @@ def page(
         .order_by(jobs.c.id.desc())
         .limit(limit)
     )
-    return conn.execute(_named().where(jobs.c.id.in_(ids)).order_by(jobs.c.id.desc())).all()
+    return conn.execute(_NAMED.where(jobs.c.id.in_(ids)).order_by(jobs.c.id.desc())).all()
+
+
+def queue(conn: Connection, *, user: str = "", name: str = "", behind: int = 0, limit: int = 50) -> Sequence[JobRow]:
+    """QUEUED jobs in the order in which they are placed: higher priority first, then the older.
+
+    ``behind``: those that come after this job only.
+    """
+    wanted = [jobs.c.state == "QUEUED"]
+    if user:
+        wanted.append(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+    if name:
+        wanted.append(jobs.c.name.contains(name, autoescape=True))
+    top = select(func.max(jobs.c.priority)).where(jobs.c.state == "QUEUED")
+    priority, first = conn.execute(top).scalar(), 0
+    if behind:
+        row = conn.execute(select(jobs.c.priority).where(jobs.c.id == behind)).first()
+        priority, first = (row.priority, behind) if row else (priority, 0)
+    found: list[int] = []
+    # A priority at a time: each is a stretch of the index, in its order.
+    while priority is not None and len(found) < limit:
+        one = select(jobs.c.id).where(*wanted, jobs.c.priority == priority, jobs.c.id > first)
+        found.extend(row.id for row in conn.execute(one.order_by(jobs.c.id).limit(limit - len(found))))
+        priority, first = conn.execute(top.where(jobs.c.priority < priority)).scalar(), 0
+    rows = many(conn, found)
+    return [rows[job_id] for job_id in found]
+
+
+def ended_since(
+    conn: Connection, since: float, *, states: Sequence[str], user: str = "", limit: int = 10
+) -> Sequence[JobRow]:
+    """Jobs that ended so at that time or later, the last first."""
+    wanted = [jobs.c.ended_at >= since, func.coalesce(jobs.c.state, "").in_(states)]
+    if user:
+        wanted.append(users.c.name == user)
+    statement = select(jobs.c.id).join(users, users.c.id == jobs.c.user_id).where(*wanted)
+    return _in_order(conn, statement.order_by(jobs.c.ended_at.desc()).limit(limit))
+
+
+def open_since(
+    conn: Connection, before: float, *, states: Sequence[str], user: str = "", oldest: bool = True, limit: int = 10
+) -> Sequence[JobRow]:
+    """Jobs in these states that were submitted before that time, the oldest (or the newest) first."""
+    found: list[int] = []
+    for state in states:  # one at a time, so that each comes from the index in its order
+        statement = select(jobs.c.id).where(jobs.c.state == state, jobs.c.submitted_at < before)
+        if user:
+            statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+        order = jobs.c.id if oldest else jobs.c.id.desc()
+        found.extend(row.id for row in conn.execute(statement.order_by(order).limit(limit)))
+    rows = many(conn, sorted(found, reverse=not oldest)[:limit])
+    return [rows[job_id] for job_id in sorted(rows, reverse=not oldest)]
+
+
+def ended_counts(conn: Connection, since: float, *, user: str = "") -> dict[str, int]:
+    """How many jobs ended in each way at that time or later."""
+    statement = select(jobs.c.state, func.count().label("n")).where(jobs.c.ended_at >= since)
+    if user:
+        statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+    return {row.state: row.n for row in conn.execute(statement.group_by(jobs.c.state))}
+
+
+def _in_order(conn: Connection, ids: Any) -> Sequence[JobRow]:
+    found = [row.id for row in conn.execute(ids)]
+    rows = many(conn, found)
+    return [rows[job_id] for job_id in found]
 
 
 def open_jobs(conn: Connection) -> Iterable[JobRow]:
@@ -138,43 +217,28 @@ def open_jobs(conn: Connection) -> Iterable[JobRow]:
     return conn.execution_options(yield_per=2000).execute(statement)
 
 
+def marked(conn: Connection) -> Sequence[JobRow]:
+    """The jobs that the supervisor must look at."""
+    return conn.execute(_ATTENTION).all()
+
+
 def take_attention(conn: Connection) -> Sequence[JobRow]:
     """The jobs that the supervisor must look at, each once: the mark is taken off."""
-    rows = conn.execute(select(*_QUEUE_COLUMNS).where(jobs.c.attention).order_by(jobs.c.id)).all()
-    if rows:
-        ids = [row.id for row in rows]
-        for start in range(0, len(ids), 500):
-            part = ids[start : start + 500]
-            conn.execute(update(jobs).where(jobs.c.id.in_(part)).values(attention=False))
+    rows = marked(conn)
+    ids = [row.id for row in rows]
+    for start in range(0, len(ids), PART):
+        conn.execute(_SEEN, {"some": ids[start : start + PART]})
     return rows
 
 
 def change(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns of jobs: each row has an ``id`` and what changes."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        names = tuple(sorted(name for name in row if name != "id"))
-        groups.setdefault(names, []).append({"b_id": row["id"], **{name: row[name] for name in names}})
-    for names, values in groups.items():
-        statement = update(jobs).where(jobs.c.id == bindparam("b_id"))
-        conn.execute(statement.values({name: bindparam(name) for name in names}), values)
+    change_by_id(conn, jobs, rows)
 
 
 def dependents(conn: Connection, ended: Sequence[int]) -> Sequence[Row[Any]]:
     """Who waits for these: (job_id, on_job_id, condition) of dependencies not met yet, where the job is QUEUED."""
-    found: list[Row[Any]] = []
-    for start in range(0, len(ended), 500):
-        statement = (
-            select(dependencies.c.job_id, dependencies.c.on_job_id, dependencies.c.condition)
-            .join(jobs, jobs.c.id == dependencies.c.job_id)
-            .where(
-                dependencies.c.on_job_id.in_(ended[start : start + 500]),
-                dependencies.c.met.is_(False),
-                jobs.c.state == "QUEUED",
-            )
-        )
-        found.extend(conn.execute(statement))
-    return found
+    return list(in_parts(conn, _DEPENDENTS, ended))
 
 
 def meet(conn: Connection, pairs: Sequence[tuple[int, int]]) -> None:
@@ -193,31 +257,14 @@ def meet(conn: Connection, pairs: Sequence[tuple[int, int]]) -> None:
     )
 
 
-def counts(conn: Connection) -> dict[str, int]:
-    """How many jobs are in each state."""
-    return {
-        row.state: row.n for row in conn.execute(select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state))
-    }
-
-
-def _named() -> Any:
-    progress = (
-        select(attempts.c.progress)
-        .where(attempts.c.job_id == jobs.c.id)
-        .order_by(attempts.c.number.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    return (
-        select(
-            jobs,
-            users.c.name.label("user_name"),
-            sites.c.name.label("site_name"),
-            progress.label("progress"),  # of the last attempt
-        )
-        .join(users, users.c.id == jobs.c.user_id)
-        .outerjoin(sites, sites.c.id == jobs.c.site_id)
-    )
+def counts(conn: Connection, *, user: str = "", states: Sequence[str] = ()) -> dict[str, int]:
+    """How many jobs are in each state, or in each of these."""
+    statement = select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state)
+    if states:
+        statement = statement.where(jobs.c.state.in_(states))
+    if user:
+        statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+    return {row.state: row.n for row in conn.execute(statement)}
 
 
 def _label(conn: Connection, key: str) -> Any:

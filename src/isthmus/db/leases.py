@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from isthmus.db.schema import leases
+from isthmus.db.statements import ONE
 from isthmus.domain.errors import Conflict
+
+_HELD = select(leases.c.token, leases.c.owner).where(leases.c.name == ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def check(connection: Connection, lease: Lease) -> None:
 
     A lease that ran out and that nobody took is still good: there is no other writer to fear.
     """
-    row = connection.execute(select(leases.c.token, leases.c.owner).where(leases.c.name == lease.name)).first()
+    row = connection.execute(_HELD, {"one": lease.name}).first()
     if row is None or row.token != lease.token or row.owner != lease.owner:
         other = row.owner if row else "nobody"
         raise Conflict(f"{lease.owner} no longer holds {lease.name!r}: {other} does.", code="lease-lost")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from isthmus.db.schema import metrics
+from isthmus.db.schema import metric_blocks, metrics
 
 
 class Value(NamedTuple):
@@ -18,6 +18,17 @@ class Value(NamedTuple):
     value: float | None
 
 
+SYSTEM = "system/"  # names of what the runner measures begin so; see `lifecycle`
+BLOCK = 32  # values of a block
+FEW = 8192  # values that are read faster than their blocks are looked through
+MAX_ID = 2**62
+
+_COLUMNS = select(metrics.c.id, metrics.c.at, metrics.c.step, metrics.c.value)
+_ENDS = tuple(f"{which}_{field}" for which in ("low", "high") for field in Value._fields)
+_BLOCK_COLUMNS = select(
+    metric_blocks.c.first_id, metric_blocks.c.last_id, *(metric_blocks.c[name] for name in _ENDS)
+).order_by(metric_blocks.c.first_id)
+
 # Rows are many here: they are looked into by number, and become a Value when they are kept.
 VALUE = Value._fields.index("value")
 _VALUE, _ID = operator.itemgetter(VALUE), operator.itemgetter(0)
@@ -25,12 +36,15 @@ _VALUE, _ID = operator.itemgetter(VALUE), operator.itemgetter(0)
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add values: rows with ``attempt_id, name, step, at, value``."""
-    if rows:
-        connection.execute(metrics.insert(), list(rows))
+    if not rows:
+        return
+    connection.execute(metrics.insert(), list(rows))
+    for attempt_id, name in {(row["attempt_id"], row["name"]) for row in rows}:
+        close_blocks(connection, attempt_id, name)
 
 
-def names(connection: Connection, attempt_id: int) -> list[str]:
-    """The metrics of an attempt, in the order of the alphabet."""
+def names(connection: Connection, attempt_id: int, *, system: bool = False) -> list[str]:
+    """The metrics of an attempt, in the order of the alphabet; with ``system`` those that its runner measured."""
     found: list[str] = []
     of_attempt = select(func.min(metrics.c.name)).where(metrics.c.attempt_id == attempt_id)
     # One look into the index for each name, however many values it has.
@@ -38,22 +52,100 @@ def names(connection: Connection, attempt_id: int) -> list[str]:
     while name is not None:
         found.append(name)
         name = connection.execute(of_attempt.where(metrics.c.name > name)).scalar()
-    return found
+    return [name for name in found if name.startswith(SYSTEM) == system]
 
 
 def series(
-    connection: Connection, attempt_id: int, name: str, *, after: int = 0, points: int = 0
+    connection: Connection,
+    attempt_id: int,
+    name: str,
+    *,
+    after: int = 0,
+    points: int = 0,
+    between: tuple[float, float] | None = None,
+    by_time: bool = False,
 ) -> tuple[list[Value], int]:
     """The values of a metric with ids above ``after``, oldest first, and how many there are.
 
     With ``points``, no more than so many are answered (at least 4): the first and last one, and the lowest and
-    the highest of each stretch between, so that no spike is lost in a drawing.
+    the highest of each stretch between, so that no spike is lost in a drawing. ``between`` leaves those whose step
+    (or time, with ``by_time``) lies there; steps are taken to grow.
     """
-    columns = select(metrics.c.id, metrics.c.at, metrics.c.step, metrics.c.value)
     own = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name) & (metrics.c.id > after)
-    rows = connection.execute(columns.where(own).order_by(metrics.c.id)).all()
+    key = metrics.c.at if by_time else func.coalesce(metrics.c.step, metrics.c.at)
+    if between is not None:
+        first, last = _ids_between(connection, attempt_id, name, between, by_time)
+        own &= (metrics.c.id >= first) & (metrics.c.id <= last) & key.between(*between)
+    elif points:
+        told, count = _of_blocks(connection, attempt_id, name, after)
+        if count:
+            return [Value(*row) for row in thin(told, max(points, 4))], count
+    rows = connection.execute(_COLUMNS.where(own).order_by(metrics.c.id)).all()
     kept = thin(rows, max(points, 4)) if points and len(rows) > max(points, 4) else rows
     return [Value(*row) for row in kept], len(rows)
+
+
+def _of_blocks(connection: Connection, attempt_id: int, name: str, after: int) -> tuple[list[tuple[Any, ...]], int]:
+    """The lowest and highest of each block, with all that stand in none, and how many values they are for.
+
+    Nothing where the values are so few that reading them all is as quick.
+    """
+    own = (metric_blocks.c.attempt_id == attempt_id) & (metric_blocks.c.name == name)
+    blocks = connection.execute(_BLOCK_COLUMNS.where(own, metric_blocks.c.first_id > after)).all()
+    if len(blocks) * BLOCK <= FEW:
+        return [], 0
+    rows: list[tuple[Any, ...]] = []
+    for block in blocks:
+        low, high = tuple(block[2:6]), tuple(block[6:10])
+        rows.extend((low, high) if low[0] < high[0] else (high, low) if high[0] < low[0] else (low,))
+    mine = _COLUMNS.where(metrics.c.attempt_id == attempt_id, metrics.c.name == name).order_by(metrics.c.id)
+    head = connection.execute(mine.where(metrics.c.id > after, metrics.c.id <= blocks[0].first_id)).all()
+    tail = connection.execute(mine.where(metrics.c.id >= blocks[-1].last_id)).all()
+    count = len(head) + len(tail) - 2 + len(blocks) * BLOCK
+    seen = {row[0] for row in rows}
+    edges = [tuple(row) for row in (*head, *tail) if row[0] not in seen]
+    return sorted([*edges, *rows], key=_ID), count
+
+
+def _ids_between(
+    connection: Connection, attempt_id: int, name: str, between: tuple[float, float], by_time: bool
+) -> tuple[int, int]:
+    """Ids that hold all values with steps (or times) in that range, found by the blocks: the rest need not be read."""
+    own = (metric_blocks.c.attempt_id == attempt_id) & (metric_blocks.c.name == name)
+    first, last = 0, MAX_ID
+    for block in connection.execute(_BLOCK_COLUMNS.where(own)):
+        ends = (block[3], block[7]) if by_time else (_or(block[4], block[3]), _or(block[8], block[7]))
+        if max(ends) < between[0]:
+            first = block.first_id
+        elif min(ends) > between[1]:
+            last = block.last_id
+            break
+    return first, last
+
+
+def _or(step: float | None, at: float) -> float:
+    return at if step is None else step
+
+
+def close_blocks(connection: Connection, attempt_id: int, name: str) -> None:
+    """Add the blocks that are full now."""
+    own = (metric_blocks.c.attempt_id == attempt_id) & (metric_blocks.c.name == name)
+    done = connection.execute(select(func.max(metric_blocks.c.last_id)).where(own)).scalar() or 0
+    mine = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name) & (metrics.c.id > done)
+    if connection.execute(select(func.count()).where(mine)).scalar_one() < BLOCK:
+        return
+    rows = connection.execute(_COLUMNS.where(mine).order_by(metrics.c.id)).all()
+    blocks = []
+    for start in range(0, len(rows) - BLOCK + 1, BLOCK):
+        part = rows[start : start + BLOCK]
+        finite = [row for row in part if row[VALUE] is not None] or part[:1]
+        low = min(finite, key=_VALUE)
+        high = max(finite, key=_VALUE)
+        block = {"attempt_id": attempt_id, "name": name, "first_id": part[0][0], "last_id": part[-1][0]}
+        for which, row in (("low", low), ("high", high)):
+            block |= {f"{which}_{field}": value for field, value in zip(Value._fields, row, strict=True)}
+        blocks.append(block)
+    connection.execute(metric_blocks.insert(), blocks)
 
 
 def thin(rows: Sequence[tuple[Any, ...]], points: int) -> Iterator[tuple[Any, ...]]:
@@ -81,6 +173,22 @@ def last(connection: Connection, attempt_id: int) -> dict[str, Value]:
         row = connection.execute(columns.where(own).order_by(metrics.c.id.desc()).limit(1)).one()
         found[name] = Value(*row)
     return found
+
+
+def ends(connection: Connection, attempt_id: int, name: str) -> tuple[float | None, float | None, float | None] | None:
+    """The last, the lowest and the highest value of a metric; None: it has none."""
+    own = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name)
+    newest = connection.execute(select(metrics.c.value).where(own).order_by(metrics.c.id.desc()).limit(1)).first()
+    if newest is None:
+        return None
+    mine = (metric_blocks.c.attempt_id == attempt_id) & (metric_blocks.c.name == name)
+    extremes = (func.min(metric_blocks.c.low_value), func.max(metric_blocks.c.high_value))
+    low, high, done = connection.execute(select(*extremes, func.max(metric_blocks.c.last_id)).where(mine)).one()
+    rest = select(func.min(metrics.c.value), func.max(metrics.c.value)).where(own, metrics.c.id > (done or 0))
+    rest_low, rest_high = connection.execute(rest).one()
+    lows = [value for value in (low, rest_low) if value is not None]
+    highs = [value for value in (high, rest_high) if value is not None]
+    return newest.value, min(lows, default=None), max(highs, default=None)
 
 
 def best(connection: Connection, attempt_id: int, name: str, *, highest: bool = False) -> Value | None:

@@ -55,6 +55,12 @@ def at_site(connection: Connection, site_id: int, user_id: int | None = None) ->
     return connection.execute(statement).all()
 
 
+def last_used_at_site(connection: Connection, site_id: int, limit: int) -> Sequence[Any]:
+    """Copies at a site, the last used first."""
+    statement = _named().where(replicas.c.site_id == site_id).order_by(replicas.c.last_used_at.desc())
+    return connection.execute(statement.limit(limit)).all()
+
+
 def remove(connection: Connection, digest: str, site_id: int, user_id: int) -> None:
     """Forget a copy."""
     connection.execute(delete(replicas).where(_this(digest, site_id, user_id)))

@@ -66,6 +66,62 @@ tokens = Table(
     Column("last_used_at", Float),
 )
 
+# How people sign in to the panel, besides by token.
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("user_id", Id, ForeignKey("users.id"), primary_key=True),
+    Column("hash", Text, nullable=False),  # argon2id, with its salt and parameters
+    Column("changed_at", Float, nullable=False),
+)
+
+# Who a user is to an OpenID provider.
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", String(300), primary_key=True),
+    Column("subject", String(300), primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
+)
+
+# Links that sign in once: `isthmus up` and `isthmus panel` print them.
+sign_in_codes = Table(
+    "sign_in_codes",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),
+    Column("token_id", Id, ForeignKey("tokens.id")),  # whose scopes and end the session inherits
+    Column("expires_at", Float, nullable=False),
+)
+
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),  # sha256 of the 256 random bits in the cookie
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False, index=True),
+    Column("token_id", Id, ForeignKey("tokens.id")),  # it ends with this token, and has its scopes
+    Column("way", String(20), nullable=False),  # token, password, link, openid
+    Column("agent", String(300), nullable=False, server_default=""),
+    Column("address", String(100), nullable=False, server_default=""),
+    Column("created_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+# Filters of a list in the panel that somebody named.
+saved_views = Table(
+    "saved_views",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("query", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("user_id", "name"),
+)
+
 secrets = Table(
     "secrets",
     metadata,
@@ -140,6 +196,8 @@ jobs = Table(
     UniqueConstraint("user_id", "request_key"),
     Index("ix_jobs_attention", "attention", sqlite_where=text("attention = 1"), postgresql_where=text("attention")),
     Index("ix_jobs_state_id", "state", "id"),
+    Index("ix_jobs_state_priority_id", "state", "priority", "id"),
+    Index("ix_jobs_ended_at", "ended_at"),
     Index("ix_jobs_user_id_id", "user_id", "id"),
     Index("ix_jobs_array_id", "array_id"),
 )
@@ -185,6 +243,8 @@ attempts = Table(
     Column("progress", Text, nullable=False, server_default=""),
     # One live attempt of a job at most, whatever the code does.
     Index("uq_attempts_live_job", "job_id", unique=True, sqlite_where=text("live = 1"), postgresql_where=text("live")),
+    Index("ix_attempts_ended_at", "ended_at"),
+    Index("ix_attempts_site_id_id", "site_id", "id"),
     Index("ix_attempts_live", "live", sqlite_where=text("live = 1"), postgresql_where=text("live")),
 )
 
@@ -198,6 +258,24 @@ metrics = Table(
     Column("at", Float, nullable=False),
     Column("value", Float),  # NULL: not a finite number
     Index("ix_metrics_attempt_id_name_id", "attempt_id", "name", "id"),
+)
+
+# The lowest and the highest value of each BLOCK values of a series, so that a long one is drawn without reading it all.
+metric_blocks = Table(
+    "metric_blocks",
+    metadata,
+    Column("attempt_id", Id, ForeignKey("attempts.id"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("first_id", Id, primary_key=True, autoincrement=False),  # of its first and last row in `metrics`
+    Column("last_id", Id, nullable=False),
+    Column("low_id", Id, nullable=False),
+    Column("low_at", Float, nullable=False),
+    Column("low_step", Float),
+    Column("low_value", Float),  # NULL: none of its values is a finite number
+    Column("high_id", Id, nullable=False),
+    Column("high_at", Float, nullable=False),
+    Column("high_step", Float),
+    Column("high_value", Float),
 )
 
 log_chunks = Table(

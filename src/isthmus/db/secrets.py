@@ -6,7 +6,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from isthmus.db.schema import secrets
+from isthmus.db.statements import ONE
 from isthmus.domain.errors import NotFound, nearest
+
+_EVERY = select(secrets.c.name, secrets.c.created_at).where(secrets.c.user_id == ONE).order_by(secrets.c.name)
 
 
 def put(connection: Connection, user_id: int, name: str, ciphertext: bytes, *, now: float) -> bool:
@@ -21,8 +24,7 @@ def put(connection: Connection, user_id: int, name: str, ciphertext: bytes, *, n
 
 def every(connection: Connection, user_id: int) -> Sequence[Any]:
     """``name`` and ``created_at`` of a user's secrets, by name."""
-    statement = select(secrets.c.name, secrets.c.created_at).where(secrets.c.user_id == user_id)
-    return connection.execute(statement.order_by(secrets.c.name)).all()
+    return connection.execute(_EVERY, {"one": user_id}).all()
 
 
 def ciphertexts(connection: Connection, user_id: int, names: Iterable[str]) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from isthmus.db.notifications import SUPERVISOR, tell
 from isthmus.db.schema import credentials, replicas, sites
@@ -12,6 +12,11 @@ from isthmus.domain.sites import Health, SiteState
 
 # A row of `sites`.
 SiteRow = Any
+
+_PRESENT = select(sites).where(sites.c.state != SiteState.REMOVED.value)
+_EVERY = _PRESENT.order_by(sites.c.name)
+_EVER = select(sites).order_by(sites.c.name)
+_ATTENTION = select(sites).where(sites.c.attention).order_by(sites.c.id)
 
 
 def add(
@@ -56,7 +61,7 @@ def add(
 
 def get(connection: Connection, name: str) -> SiteRow:
     """The site of this name. Raises NotFound with the nearest name; a removed one is not found."""
-    row = connection.execute(_present().where(sites.c.name == name)).first()
+    row = connection.execute(_PRESENT.where(sites.c.name == name)).first()
     if row is None:
         names = [row.name for row in every(connection)]
         raise NotFound(f"There is no site {name!r}.", place="site", hint=nearest(name, names))
@@ -73,8 +78,7 @@ def by_id(connection: Connection, site_id: int) -> SiteRow:
 
 def every(connection: Connection, *, removed: bool = False) -> Sequence[SiteRow]:
     """All sites by name, with ``removed`` also those that were taken out."""
-    statement = select(sites) if removed else _present()
-    return connection.execute(statement.order_by(sites.c.name)).all()
+    return connection.execute(_EVER if removed else _EVERY).all()
 
 
 def change(connection: Connection, site_id: int, **columns: Any) -> None:
@@ -84,14 +88,15 @@ def change(connection: Connection, site_id: int, **columns: Any) -> None:
         tell(connection, SUPERVISOR)
 
 
+def marked(connection: Connection) -> Sequence[SiteRow]:
+    """The sites that the supervisor must look at."""
+    return connection.execute(_ATTENTION).all()
+
+
 def take_attention(connection: Connection) -> Sequence[SiteRow]:
     """The sites that the supervisor must look at, each once: the mark is taken off."""
-    rows = connection.execute(select(sites).where(sites.c.attention).order_by(sites.c.id)).all()
+    rows = marked(connection)
     if rows:
         ids = [row.id for row in rows]
         connection.execute(update(sites).where(sites.c.id.in_(ids)).values(attention=False))
     return rows
-
-
-def _present() -> Select[Any]:
-    return select(sites).where(sites.c.state != SiteState.REMOVED.value)

@@ -11,12 +11,16 @@ from typing import Any
 from sqlalchemy import Connection, or_, select, update
 
 from isthmus.db.schema import tokens, users
+from isthmus.db.statements import ONE
 from isthmus.domain.users import Scope
 
 PREFIX = "ist_"  # so that people and scanners of leaked credentials know one when they see it
 TOUCH_S = 60.0
 
-_COLUMNS = (tokens, users.c.name.label("user_name"), users.c.role, users.c.disabled)
+_NAMED = select(tokens, users.c.name.label("user_name"), users.c.role, users.c.disabled).join(
+    users, users.c.id == tokens.c.user_id
+)
+_BY_HASH = _NAMED.where(tokens.c.hash == ONE)
 
 
 def create(
@@ -48,16 +52,16 @@ def digest(plain: str) -> str:
 
 def find(connection: Connection, plain: str) -> Any | None:
     """The row of this token with its user's ``user_name``, ``role`` and ``disabled``; revoked ones as well."""
-    return connection.execute(_named().where(tokens.c.hash == digest(plain))).first()
+    return connection.execute(_BY_HASH, {"one": digest(plain)}).first()
 
 
 def by_id(connection: Connection, token_id: int) -> Any | None:
-    return connection.execute(_named().where(tokens.c.id == token_id)).first()
+    return connection.execute(_NAMED.where(tokens.c.id == token_id)).first()
 
 
 def every(connection: Connection, user_id: int | None = None) -> Sequence[Any]:
     """A user's tokens, or everybody's; the oldest first."""
-    statement = _named().order_by(tokens.c.id)
+    statement = _NAMED.order_by(tokens.c.id)
     if user_id is not None:
         statement = statement.where(tokens.c.user_id == user_id)
     return connection.execute(statement).all()
@@ -78,7 +82,3 @@ def revoke(connection: Connection, token_id: int, *, now: float) -> None:
 
 def scopes_of(row: Any) -> frozenset[Scope]:
     return frozenset(Scope(word) for word in row.scopes.split())
-
-
-def _named() -> Any:
-    return select(*_COLUMNS).join(users, users.c.id == tokens.c.user_id)

@@ -93,6 +93,22 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """Lets a site with the policy `deadline-cost` choose the number of GPUs, and change it while the job is under way.
+
+    To change it, or to give way to others, the job is stopped (SIGTERM, ``grace``) and goes on from its checkpoint:
+    without ``checkpoint`` its number is chosen once. How far it is comes from the progress that it reports.
+    """
+
+    __pydantic_config__ = STRICT
+
+    times: dict[str, tuple[Seconds, ...]] = field(default_factory=dict)
+    # GPU type, "" for any, -> run time of the whole job with 1, 2, … GPUs. Empty: ``time`` is that with
+    # ``resources.gpus``, and others follow a usual curve.
+    late_per_hour: float = 1.0  # what an hour after the deadline costs, in the currency of the sites' prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """A job as a person writes it."""
 
@@ -105,6 +121,7 @@ class JobSpec:
     env: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)  # environment variable -> name of the secret
     resources: Resources = Resources()
+    sizing: Sizing | None = None
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     stdout: str = ""  # a file in the work folder instead of the log
@@ -162,6 +179,8 @@ def check(spec: JobSpec, array: Array | None = None) -> None:
             hint="Begin with a letter or digit; up to 200 letters, digits, spaces and . : @ + / - ( ) [ ] = ,",
         )
     _check_resources(spec.resources)
+    if spec.sizing is not None:
+        _check_sizing(spec, spec.sizing)
     for which in ("env", "secrets"):
         for name, value in getattr(spec, which).items():
             if not ENV_NAME.fullmatch(name):
@@ -209,6 +228,22 @@ def _check_resources(need: Resources) -> None:
             raise Invalid(f"{getattr(need, name)} is out of range: {low} to {high}.", place=f"resources.{name}")
     if (need.gpu_type or need.gpu_mem) and not need.gpus:
         raise Invalid("A GPU type or memory needs gpus of 1 or more.", place="resources.gpus")
+
+
+def _check_sizing(spec: JobSpec, sizing: Sizing) -> None:
+    if not spec.resources.gpus or spec.resources.nodes > 1:
+        raise Invalid("Only a job with GPUs on one node can be sized.", place="sizing", hint="Set resources.gpus.")
+    if not sizing.times and not spec.resources.time:
+        raise Invalid(
+            "How long the job takes is not said.",
+            place="sizing.times",
+            hint="Give run times, such as {a100: [2h, 70m]}, or resources.time.",
+        )
+    for kind, row in sizing.times.items():
+        if not row or any(seconds <= 0 for seconds in row):
+            raise Invalid("A run time is longer than nothing.", place=f"sizing.times.{kind}")
+    if not 0 <= sizing.late_per_hour <= 1e9:
+        raise Invalid("It must be from 0 to 1000000000.", place="sizing.late_per_hour")
 
 
 def _check_input(item: Input, place: str) -> None:

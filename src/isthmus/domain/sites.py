@@ -92,6 +92,8 @@ class SiteSpec:
     labels: dict[str, str | int | float | bool] = field(default_factory=dict)
     zone: str = ""  # residency: where its disks are
     price: Price = Price()
+    policy: Literal["", "deadline-cost"] = ""  # who decides on its GPUs; "": jobs as they ask, by priority
+    restart: Seconds = Seconds(60)  # what a job loses there when it is stopped and started again
     nodes_reach_api: bool | None = None  # None: find out
     api_url: str = ""  # how nodes there reach the API, when not by its own URL
     poll: Seconds = Seconds(5)  # between questions to the batch system, at most one per this long

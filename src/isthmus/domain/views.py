@@ -4,10 +4,10 @@ Times are UTC. A field that is not known yet is None, or empty where its type ha
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from isthmus.domain.artefacts import Artefact, ArtefactKind
+from isthmus.domain.artefacts import Artefact, ArtefactKind, ReplicaState
 from isthmus.domain.jobs import JobSpec
 from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
@@ -112,6 +112,9 @@ class SiteVerdict:
     reasons: tuple[str, ...] = ()
     queue: str = ""
     node_type: str = ""
+    wait_s: float | None = None  # how long the last jobs there waited, the median; None: nothing is known
+    cost_h: float = 0.0  # of an hour there
+    cost: float | None = None  # of all its time, by the limit that it names; None: it names none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,15 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """The last, the lowest and the highest value of a series."""
+
+    last: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputView:
     """A file or folder that a job left."""
 
@@ -188,6 +200,57 @@ class SiteView:
     created_at: datetime | None = None
     running: int = 0  # our jobs there
     waiting: int = 0  # our jobs in its queue or on their way there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteLoad:
+    """What our live attempts have reserved at a site: those that run, and those that wait there."""
+
+    cpus: int = 0
+    mem_bytes: int = 0
+    gpus: int = 0
+    waiting_cpus: int = 0
+    waiting_gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaAt:
+    """A copy at a site, of whichever datasets, images or outputs have this content."""
+
+    digest: str
+    names: tuple[str, ...] = ()  # dataset prices@3; none: the output of a job
+    state: ReplicaState = ReplicaState.PRESENT
+    size: int = 0
+    bytes_done: int = 0
+    last_used_at: datetime | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageOf:
+    """What the attempts of one user at one site took on one day (UTC), by what their placement asked for."""
+
+    day: date
+    user: str
+    site: str
+    cpu_h: float = 0.0
+    gpu_h: float = 0.0
+    cost: float = 0.0  # by the site's price of today
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What a person wants to know first. Lists are short: the ends of longer ones."""
+
+    counts: dict[JobState, int] = field(default_factory=dict)  # of those that have not ended
+    ended: dict[JobState, int] = field(default_factory=dict)  # in the last 24 hours
+    failed: tuple[JobView, ...] = ()  # in the last 3 days, the newest first
+    waiting: tuple[JobView, ...] = ()  # for longer than an hour, the longest first
+    silent: tuple[JobView, ...] = ()  # they run, and their runner was not heard of for 10 minutes
+    running: tuple[JobView, ...] = ()  # the newest first
+    finished: tuple[JobView, ...] = ()  # in the last 24 hours, the newest first
+    sites: tuple[SiteView, ...] = ()
+    week: tuple[UsageOf, ...] = ()  # the last 7 days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +316,35 @@ class NewToken:
     user: str
     scopes: tuple[Scope, ...] = ()
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInLink:
+    """A link that signs a browser in to the panel once, soon."""
+
+    url: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """One browser that is signed in."""
+
+    id: int
+    way: str  # token, password, link, openid
+    agent: str = ""  # what the browser calls itself
+    address: str = ""
+    created_at: datetime | None = None
+    seen_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedView:
+    """Filters of the list of jobs that somebody gave a name: the query of its URL."""
+
+    name: str
+    query: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

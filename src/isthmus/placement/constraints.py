@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from isthmus.domain.errors import Invalid
+from isthmus.domain.errors import Invalid, nearest
 
 Label = str | int | float | bool
 
@@ -40,7 +40,8 @@ class Constraint:
     def rejects(self, labels: Mapping[str, Label]) -> str:
         """Why these labels do not meet it; an empty text where they do."""
         if self.key not in labels:
-            return f"it has no label {self.key!r} ({self})"
+            hint = nearest(self.key, labels)
+            return f"it has no label {self.key!r} ({self}){'. ' + hint if hint else ''}"
         label = labels[self.key]
         if self._holds(label):
             return ""

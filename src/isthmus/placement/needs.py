@@ -25,6 +25,7 @@ class Need:
     zones: frozenset[str] | None = None  # where its data may be; None: anywhere
     queue: str = ""  # a partition asked for by name
     digests: tuple[tuple[str, int], ...] = ()  # (digest, bytes) that must be there
+    sized: bool = False  # its number of GPUs may be chosen, and changed
 
 
 def need_of(
@@ -57,4 +58,5 @@ def need_of(
         zones=zones,
         queue=queue,
         digests=digests,
+        sized=spec.sizing is not None,
     )

@@ -36,6 +36,7 @@ class Assignment:
     site: str
     queue: str
     node: str
+    gpus: int = 0  # of one node, where a policy chose their number; 0: as the job asks
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def locality(need: Need, site: SiteSnapshot) -> float:
 
 def price(need: Need, site: SiteSnapshot) -> float:
     """1 for a free site, falling with the price of an hour."""
-    hour = need.nodes * (need.cpus * site.cpu_hour + need.gpus * site.gpu_hour)
+    hour = need.nodes * (site.node_hour + need.cpus * site.cpu_hour + need.gpus * site.gpu_hour)
     return 1.0 / (1.0 + hour)
 
 

@@ -29,8 +29,11 @@ class SiteSnapshot:
     max_queued: int = 0
     max_cpus: int = 0
     max_gpus: int = 0
+    policy: str = ""  # of its GPUs
+    restart_s: float = 0.0
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
+    node_hour: float = 0.0
     used_cpus: int = 0
     used_mem: int = 0
     used_gpus: int = 0

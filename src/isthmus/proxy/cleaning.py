@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import uuid
 
+from isthmus.proxy import arrays
 from isthmus.proxy.errors import ProxyError
 from isthmus.proxy.workdir import from_os
 from isthmus.runner import claim
@@ -18,13 +19,16 @@ def clean(workdir, keys: list, checkpoints: list) -> dict:
     Raises ProxyError ``conflict`` for an attempt that still runs on this machine; the others are removed all the same.
     """
     tmp = os.path.join(workdir.path, files.TMP)
-    running = []
+    running, over = [], []
     for key in keys:
         folder = workdir.job(key)
         if claim.runner_state(folder) == "alive" and not has_finished(folder):
             running.append(key)
         else:
-            remove_tree(folder.path, tmp)
+            over.append(folder)
+    arrays.forget(workdir, over)
+    for folder in over:
+        remove_tree(folder.path, tmp)
     for job in checkpoints:
         remove_tree(os.path.join(workdir.path, files.CHECKPOINTS, str(int(job))), tmp)
     if running:

@@ -3,12 +3,13 @@
 Its module says how (`isthmus.proxy.batch`); here stands when, and what follows from a crash in between.
 """
 
+import contextlib
 import fcntl
 import os
 import select
 import time
 
-from isthmus.proxy import news
+from isthmus.proxy import arrays, news
 from isthmus.proxy.batch import reason_of, state_of
 from isthmus.proxy.errors import ProxyError
 from isthmus.proxy.workdir import from_os
@@ -27,8 +28,6 @@ GONE = "gone"  # stands for the native state of a job that the batch system does
 class Scheduled(object):
     """A batch system with its module."""
 
-    durable = True
-
     def __init__(self, module, workdir, options: dict) -> None:
         self.module = module
         self.workdir = workdir
@@ -38,32 +37,79 @@ class Scheduled(object):
         self._asked = 0.0
         self._others = 0
         self._error = ""
+        self._found: dict = {}  # job name of an array -> its native id or None, while some of it is submitted again
 
     # ---- submission
 
     def start(self, items: dict) -> dict:
-        """Submit attempts: ``{key: native id or ProxyError}``."""
-        parallel = min(len(items), int(getattr(self.module, "PARALLEL", 1)))
+        """Submit attempts: ``{key: native id or ProxyError}``. Alike ones go as arrays, where there are some."""
+        self._found.clear()
+        results = self._start_arrays(items)
+        alone = {key: item for key, item in items.items() if key not in results}
+        parallel = min(len(alone), int(getattr(self.module, "PARALLEL", 1)))
         if parallel <= 1:
-            return {key: self._submit(item) for key, item in items.items()}
+            results.update((key, self._submit(item)) for key, item in alone.items())
+            return results
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(parallel) as pool:
-            return dict(zip(items, pool.map(self._submit, items.values())))
+            results.update(zip(alone, pool.map(self._submit, alone.values())))
+        return results
+
+    def _start_arrays(self, items):
+        """Submit as arrays what can be; what is in no answer is to be submitted alone."""
+        results: dict = {}
+        if len(items) < arrays.LEAST or not hasattr(self.module, "array"):
+            return results
+        try:
+            for keys in arrays.groups(items, self.module.array_limit(self.options)):
+                results.update(self._submit_array([items[key] for key in keys]))
+        except ProxyError:
+            pass  # alone, each learns what is wrong
+        return results
+
+    def _submit_array(self, items):
+        """Submit attempts that are alike together: ``{key: native id or ProxyError}``, or {} if they must go alone."""
+        with contextlib.ExitStack() as stack:
+            try:
+                marks = [(item.folder, stack.enter_context(_marking(item.folder))) for item in items]
+                fresh = [(folder, mark) for folder, mark in marks if _untouched(folder, mark)]
+                made = self.module.array(items[0].batch, len(fresh)) if len(fresh) >= arrays.LEAST else None
+                if made is None:
+                    return {}
+                script, words = made
+                path = arrays.make(self.workdir, [folder for folder, _ in fresh], script)
+                name = "isthmus-" + os.path.basename(path)
+                for index, (_, mark) in enumerate(fresh):
+                    mark.write(arrays.mark(name, index))
+                    mark.flush()
+                os.fsync(fresh[-1][1].fileno())
+            except OSError:
+                return {}  # alone, each learns what is wrong
+            try:
+                native_id = self.module.submit(path, items[0].argv + words)
+            except ProxyError as error:
+                if error.code != "batch-refused":
+                    return {folder.key: error for folder, _ in fresh}
+                for _, mark in fresh:  # an array is not wanted here, or not as large: some may be alone
+                    mark.truncate(0)
+                return {}
+            found = {}
+            for index, (folder, _) in enumerate(fresh):
+                found[folder.key] = element = self.module.element(native_id, index)
+                # Not forced to the disk: after a crash the mark tells where to look.
+                folder.write(files.NATIVE_ID, element.encode("ascii"))
+            return found
 
     def _submit(self, item):
         """The native id of one attempt, or the error. Submits only what can't have been submitted before."""
         folder = item.folder
         try:
-            known = folder.read(files.NATIVE_ID).decode("ascii").strip()
+            known = _known(folder)
             if known:
                 return known
-            with open(
-                os.open(folder.at(files.SUBMITTING), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b"
-            ) as mark:
-                fcntl.lockf(mark, fcntl.LOCK_EX)  # two proxies, one attempt
-                known = folder.read(files.NATIVE_ID).decode("ascii").strip()
-                return known or self._submit_locked(folder, item.argv, mark)
+            with _marking(folder) as mark:
+                return _known(folder) or self._submit_locked(folder, item.argv, mark)
         except ProxyError as error:
             return error
         except OSError as error:
@@ -71,9 +117,10 @@ class Scheduled(object):
 
     def _submit_locked(self, folder, argv, mark):
         name = "isthmus-" + folder.key
-        if mark.read():
+        said = mark.read()
+        if said:
             # A proxy ended between asking the batch system and writing down what it said.
-            known = self.module.find(name, self.options)
+            known = self._find(said)
             if known is None and folder.has(files.CLAIM) and not claim.fenced(folder):
                 known = folder.read_json(files.CLAIM).get("native_id")
             if known:
@@ -82,6 +129,8 @@ class Scheduled(object):
             raise ProxyError("fenced", "Attempt %s was fenced: it must not run any more." % folder.key)
         if folder.has(files.CLAIM):
             raise ProxyError("conflict", "Attempt %s is claimed by a runner that nobody knows." % folder.key)
+        mark.seek(0)
+        mark.truncate()
         mark.write(name.encode("ascii"))
         mark.flush()
         os.fsync(mark.fileno())
@@ -92,6 +141,16 @@ class Scheduled(object):
                 mark.truncate(0)  # refused for certain: the next try need not look for it
             raise
         return self._record(folder, known)
+
+    def _find(self, said):
+        """The native id of what was handed over under the name that a mark says."""
+        name, index = arrays.marked(said)
+        if index is None:
+            return self.module.find(name, self.options)
+        if name not in self._found:
+            self._found[name] = self.module.find(name, self.options)
+        known = self._found[name]
+        return None if known is None else self.module.element(known, index)
 
     def _record(self, folder, native_id):
         folder.write(files.NATIVE_ID, native_id.encode("ascii"), durable=True)
@@ -227,3 +286,22 @@ class Scheduled(object):
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _known(folder):
+    """The native id that an attempt has, or ""."""
+    return folder.read(files.NATIVE_ID).decode("ascii").strip()
+
+
+@contextlib.contextmanager
+def _marking(folder):
+    """The file that says under which name an attempt is handed over, locked: two proxies, one attempt."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    with open(os.open(folder.at(files.SUBMITTING), flags, 0o600), "r+b") as mark:
+        fcntl.lockf(mark, fcntl.LOCK_EX)
+        yield mark
+
+
+def _untouched(folder, mark):
+    """Whether an attempt was never handed over, and may be."""
+    return not (mark.read() or folder.has(files.NATIVE_ID) or folder.has(files.CLAIM))

@@ -11,10 +11,11 @@ from isthmus.runner import folder as files
 class Item(object):
     """One attempt to be handed over, its folder written."""
 
-    def __init__(self, folder: files.Folder, job: dict, argv: list, claimed: bool = False) -> None:
+    def __init__(self, folder: files.Folder, job: dict, request: dict, claimed: bool = False) -> None:
         self.folder = folder
         self.job = job
-        self.argv = argv
+        self.batch = request.get("batch") or ""
+        self.argv = list(request.get("argv") or [])
         self.claimed = claimed  # a runner has it already
 
 
@@ -27,7 +28,7 @@ def submit(workdir, system, jobs):
         if key in items:
             continue  # the same attempt twice in one request is one attempt
         try:
-            items[key] = _write(workdir, request, system.durable)
+            items[key] = _write(workdir, request)
         except ProxyError as error:
             results[key] = {"error": error.as_json()}
     for key, answer in system.start(items).items():
@@ -40,8 +41,12 @@ def submit(workdir, system, jobs):
     return results
 
 
-def _write(workdir, request, durable):
-    """Write an attempt's folder, unless it is claimed: then nothing of it changes any more."""
+def _write(workdir, request):
+    """Write an attempt's folder, unless it is claimed: then nothing of it changes any more.
+
+    Nothing is forced to the disk: should the machine lose it in a crash, the runner says so, and the attempt is
+    followed by another.
+    """
     folder = workdir.job(request["key"])
     job = dict(request["job"])
     if job.get("key", folder.key) != folder.key:
@@ -55,25 +60,23 @@ def _write(workdir, request, durable):
             if folder.has(files.CLAIM):
                 if claim.fenced(folder):
                     raise ProxyError("fenced", "Attempt %s was fenced: it must not run any more." % folder.key)
-                return Item(folder, job, list(request.get("argv") or []), claimed=True)
+                return Item(folder, job, request, claimed=True)
         script = job.get("script")
         if isinstance(script, str) and script:
-            folder.write(files.SCRIPT, script.encode("utf-8"), 0o700, durable)
+            folder.write(files.SCRIPT, script.encode("utf-8"), 0o700)
             job["script"] = True
         if request.get("secrets"):
-            folder.write(files.SECRETS, files.dump(request["secrets"]), 0o600, durable)
+            folder.write(files.SECRETS, files.dump(request["secrets"]))
         if request.get("batch"):
-            folder.write(files.BATCH, request["batch"].encode("utf-8"), 0o700, durable)
+            folder.write(files.BATCH, request["batch"].encode("utf-8"), 0o700)
         # A process site's attempts don't outlive the machine's next start, and are not begun anew after it.
         job.update(key=folder.key, boot=process.boot_id())
-        folder.write(files.SPEC, files.dump(job), 0o600, durable)
-        if durable:
-            files.sync_folder(os.path.dirname(folder.path))
+        folder.write(files.SPEC, files.dump(job))
     except OSError as error:
         if made:
             _unmake(folder)
         raise from_os(error, "Writing the job folder %s" % folder.path)
-    return Item(folder, job, list(request.get("argv") or []))
+    return Item(folder, job, request)
 
 
 def _unmake(folder):

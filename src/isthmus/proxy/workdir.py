@@ -20,7 +20,7 @@ class Workdir(object):
     def make(self) -> None:
         """Make the folder and those in it that are always there. Raises ProxyError."""
         try:
-            for name in ("", files.JOBS, files.CACHE, files.CHECKPOINTS, files.TMP):
+            for name in ("", files.JOBS, files.ARRAYS, files.CACHE, files.CHECKPOINTS, files.TMP):
                 os.makedirs(os.path.join(self.path, name), mode=PRIVATE, exist_ok=True)
             os.chmod(self.path, PRIVATE)
         except OSError as error:

@@ -253,7 +253,7 @@ class Attempt(object):
 
 def native_id(env: dict, key: str) -> str:
     """The batch system's own id of the job that this process runs in; the key where there is none."""
-    for name in ("SLURM_JOB_ID", "JOB_ID", "PBS_JOBID", "LSB_JOBID"):
+    for name in ("ISTHMUS_NATIVE_ID", "SLURM_JOB_ID", "JOB_ID", "PBS_JOBID", "LSB_JOBID"):
         if env.get(name):
             return env[name]
     return key

@@ -3,6 +3,7 @@
 import json
 import os
 
+ARRAYS = "arrays"
 CACHE = "cache"
 CHECKPOINTS = "checkpoints"
 JOBS = "jobs"

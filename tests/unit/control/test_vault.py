@@ -125,7 +125,7 @@ def test_derived_bytes_stay_the_same_through_restarts_and_new_keys(tmp_path: Pat
     assert Vault.open(tmp_path, {}).derived("links") == before
 
 
-@pytest.mark.parametrize("words", ["short", "x" * 44, Fernet.generate_key().decode() + " oops"])
+@pytest.mark.parametrize("words", ["short", "x" * 44, "A" * 43 + "= oops"], ids=["short", "no base64", "more words"])
 def test_what_is_no_key_is_refused_and_not_repeated(tmp_path: Path, words: str) -> None:
     with pytest.raises(Invalid) as caught:
         Vault.open(tmp_path, {"ISTHMUS_SECRET_KEY": words})

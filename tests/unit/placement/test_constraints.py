@@ -37,7 +37,7 @@ def test_it_holds(text: str) -> None:
         ("latency_ms > 20", "its latency_ms is 12"),
         ("green is false", "its green is true"),
         ("location < 5", "its location is DE"),
-        ("loction is DE", "it has no label 'loction'"),
+        ("loction is DE", "it has no label 'loction' (loction is DE). Did you mean 'location'?"),
         ("loction is not DE", "it has no label 'loction'"),
     ],
 )

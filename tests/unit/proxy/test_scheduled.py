@@ -15,6 +15,7 @@ import pytest
 
 from isthmus.proxy import scheduled
 from isthmus.proxy.batch import Answer, Native, find_module, reason_of, state_of
+from isthmus.proxy.cleaning import clean
 from isthmus.proxy.errors import ProxyError
 from isthmus.proxy.scheduled import Scheduled
 from isthmus.proxy.server import Requests
@@ -75,6 +76,47 @@ class Batch:
         if self.fail:
             raise self.fail
         self.killed.append(list(ids))
+
+
+class Arrays(Batch):
+    """One that takes arrays of up to ``limit``."""
+
+    def __init__(self, limit: int = 100) -> None:
+        super().__init__()
+        self.limit = limit
+        self.submissions = 0
+        self.sizes: list[int] = []
+
+    def submit(self, folder: str, argv: Sequence[str]) -> str:
+        self.submissions += 1
+        if not argv[-1].startswith("--array"):
+            return super().submit(folder, argv)
+        if self.crash == "before":
+            raise Crash
+        if self.fail:
+            raise self.fail
+        size = int(argv[-1].partition("=")[2])
+        assert (Path(folder) / "batch.sh").read_text() == "script, 1 of them each"
+        native_id = str(100 + len(self.submitted))
+        for index in range(size):
+            element = Path(folder, str(index)).resolve()
+            assert (element / "batch.sh").read_text() == "script"
+            self.submitted.append(element.name)
+            self.jobs[f"{native_id}_{index}"] = Native("PD", "Priority")
+        self.sizes.append(size)
+        self.names["isthmus-" + os.path.basename(folder)] = native_id
+        if self.crash == "after":
+            raise Crash
+        return native_id
+
+    def array_limit(self, options: object) -> int:
+        return self.limit
+
+    def array(self, text: str, count: int) -> tuple[str, list[str]]:
+        return text + ", 1 of them each", [f"--array={count}"]
+
+    def element(self, native_id: str, index: int) -> str:
+        return f"{native_id}_{index}"
 
 
 class World:
@@ -208,6 +250,113 @@ def test_several_at_a_time_where_the_module_allows_it(world: World) -> None:
     assert sorted(answer["ok"]["native_id"] for answer in answers.values()) == [str(100 + n) for n in range(20)]
 
 
+KEYS = [f"{number}.1-a" for number in range(1, 8)]
+
+
+@pytest.fixture
+def arrays(world: World) -> Arrays:
+    world.batch = batch = Arrays()
+    world.system = world.proxy()
+    return batch
+
+
+def test_attempts_that_are_alike_go_as_one_array(world: World, arrays: Arrays) -> None:
+    first = world.submit(*KEYS)
+    assert first == {key: {"ok": {"native_id": f"100_{index}"}} for index, key in enumerate(KEYS)}
+    assert (arrays.sizes, arrays.submissions) == ([7], 1)
+    assert world.submit(*KEYS, system=world.proxy()) == first
+    assert arrays.submitted == KEYS
+    assert world.poll(KEYS[3], native_id="100_3")["attempts"][KEYS[3]]["state"] == "pending"
+
+
+def test_arrays_are_no_larger_than_the_site_takes_and_a_rest_goes_alone(world: World, arrays: Arrays) -> None:
+    arrays.limit = 5
+    done = world.submit(*KEYS)
+    assert arrays.sizes == [5]
+    assert arrays.submissions == 3
+    assert len({answer["ok"]["native_id"] for answer in done.values()}) == 7
+
+
+def test_attempts_that_differ_are_in_no_array_together(world: World, arrays: Arrays) -> None:
+    jobs = [{"key": key, "job": {}, "batch": "script", "argv": ["-p", key[0]]} for key in KEYS]
+    submit(world.workdir, world.system, jobs)
+    assert arrays.sizes == []
+    assert arrays.submitted == KEYS
+
+
+@pytest.mark.parametrize("crash", ["before", "after"])
+def test_a_crash_around_an_array_neither_loses_nor_doubles(world: World, arrays: Arrays, crash: str) -> None:
+    arrays.crash = crash
+    with pytest.raises(Crash):
+        world.submit(*KEYS)
+    arrays.crash = ""
+    done = world.submit(*KEYS, system=world.proxy())
+    assert sorted(arrays.submitted) == KEYS
+    assert len({answer["ok"]["native_id"] for answer in done.values()}) == 7
+
+
+def test_an_unsure_answer_about_an_array_is_cleared_up_before_the_next_try(world: World, arrays: Arrays) -> None:
+    arrays.fail = UNSURE
+    assert all(answer["error"]["transient"] for answer in world.submit(*KEYS).values())
+    arrays.names[f"isthmus-{KEYS[0]}.array"] = "55"  # it had been taken
+    arrays.fail = None
+    done = world.submit(*KEYS)
+    assert done == {key: {"ok": {"native_id": f"55_{index}"}} for index, key in enumerate(KEYS)}
+    assert arrays.submitted == []
+
+
+def test_where_an_array_is_refused_each_goes_alone(world: World, arrays: Arrays) -> None:
+    arrays.fail = REFUSED
+    assert all(answer["error"]["message"] == "Invalid account" for answer in world.submit(*KEYS).values())
+    assert arrays.submissions == 8
+    arrays.fail = None
+    world.submit(*KEYS)
+    assert arrays.sizes == [7]
+
+
+def test_one_that_is_fenced_or_known_is_in_no_array(world: World, arrays: Arrays) -> None:
+    alone = world.submit(KEYS[0])
+    os.makedirs(world.folder(KEYS[1]).path)
+    claim.fence(world.folder(KEYS[1]))
+    done = world.submit(*KEYS)
+    assert done[KEYS[0]] == alone[KEYS[0]]
+    assert done[KEYS[1]]["error"]["code"] == "fenced"
+    assert arrays.sizes == [5]
+
+
+def test_an_array_s_folder_goes_with_its_last_attempt(world: World, arrays: Arrays) -> None:
+    world.submit(*KEYS)
+    folder = Path(world.workdir.path, "arrays", f"{KEYS[0]}.array")
+    clean(world.workdir, KEYS[:6], [])
+    assert sorted(os.listdir(folder)) == ["6", "batch.sh"]
+    clean(world.workdir, KEYS[6:], [])
+    assert not folder.exists()
+
+
+def test_two_proxies_at_once_hand_over_one_array(world: World, arrays: Arrays) -> None:
+    """Locks are a process's own: the second proxy is another process."""
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.read(ready, 1)
+            arrays.submit = None  # type: ignore[assignment,method-assign]  # it must find all of them handed over
+            code = 0 if len(world.submit(*reversed(KEYS), system=world.proxy())) == 7 else 2
+        finally:
+            os._exit(code)
+    submit_one = arrays.submit
+
+    def slow(folder: str, argv: Sequence[str]) -> str:
+        os.write(go, b"!")  # all locks are held now
+        return submit_one(folder, argv)
+
+    arrays.submit = slow  # type: ignore[method-assign]
+    world.submit(*KEYS)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert arrays.submitted == KEYS
+
+
 def test_a_fenced_attempt_is_not_submitted(world: World) -> None:
     os.makedirs(world.folder("1.1-a").path)
     assert claim.fence(world.folder("1.1-a"))
@@ -313,7 +462,7 @@ def test_locate(world: World) -> None:
     assert world.system.locate("1.1-a", "999") == [] == world.system.locate("1.1-a", "")
 
 
-def test_what_is_written_is_durable_and_whole(world: World) -> None:
+def test_what_is_written_is_whole(world: World) -> None:
     world.submit("1.1-a")
     folder = Path(world.folder("1.1-a").path)
     assert (folder / "native_id").read_text() == "100"

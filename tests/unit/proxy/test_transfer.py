@@ -128,7 +128,9 @@ def test_a_folder_there_and_back(site: SiteFolder, tmp_path: Path) -> None:
     done = put(site, stream[5000:], "copy", 5000, size=length, digest=digest, unpack=True)
     assert done == {"ok": {"size": length, "complete": True}}
     assert canonical.digest(str(site.path / "copy"))[0] == digest
-    assert sorted(os.listdir(site.path)) == sorted([*{"bin", "jobs", "cache", "checkpoints", "tmp"}, "tree", "copy"])
+    assert sorted(os.listdir(site.path)) == sorted(
+        [*{"bin", "jobs", "arrays", "cache", "checkpoints", "tmp"}, "tree", "copy"]
+    )
 
 
 def test_a_stream_that_is_no_folder_leaves_nothing(site: SiteFolder) -> None:

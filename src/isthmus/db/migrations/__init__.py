@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from isthmus.domain.errors import Unavailable
 
-HEAD = "0001_first"
+HEAD = "0002_panel"
 FOLDER = Path(__file__).parent
 
 

@@ -49,6 +49,18 @@ do it says by raising :class:`isthmus.proxy.errors.ProxyError`; commands are run
     ``scratch``, ``notes``. What can't be found out is left out, with a note that says why. ``options`` may carry
     ``"api_url"`` (to see whether nodes reach it) and ``"workdir"`` (absolute, shared with the nodes).
 
+``array_limit(options) -> int`` (optional, with the two below)
+    How many jobs that are alike may be handed over as one array at this site; 0: none may. Raises ProxyError when the
+    question failed.
+
+``array(text, count) -> (script, words) or None``
+    A batch.sh for ``count`` jobs of which ``text`` is the batch.sh of the first, and further words for the submit
+    command. Element ``i`` does what ``i/batch.sh`` does in that folder, beside the script. None where ``text`` can't
+    be started like that. Pure.
+
+``element(native id, index) -> native id``
+    The native id of an element of the array that ``submit`` or ``find`` gave the id of. Pure.
+
 ``overheard(text) -> (reason of ours, sentence) or None`` (optional)
     What the batch system wrote into the job's own output about its end, where its states tell less. ``text`` is the
     last of ``batch.log``; only asked about a job that ended badly.

@@ -19,6 +19,8 @@ START_S = 30.0  # for a keeper to start on a machine that is very busy
 ANSWER_S = 60.0
 RETRY_S = 1.0  # until a keeper that could not be started is tried again
 POLL_S = 5.0  # between questions about attempts that are silent
+# News of a start waits this long for the end: of a command that takes milliseconds one is told, and written down.
+LINGER_S = 0.004
 LOST = "The runner was killed or the machine started anew: it left no result."
 
 _STATES = {"waiting": "pending", "running": "running", "ended": "ended", "gone": "gone"}
@@ -26,8 +28,6 @@ _STATES = {"waiting": "pending", "running": "running", "ended": "ended", "gone":
 
 class Process(object):
     """The batch system of a machine that has none."""
-
-    durable = False  # what was accepted and not run when the machine stops is gone, and known to be
 
     def __init__(self, workdir, options: dict) -> None:
         self.workdir = workdir
@@ -55,14 +55,21 @@ class Process(object):
         """News of attempts, as soon as there are any, after ``wait_s`` at the latest, or when a request waits."""
         end = time.monotonic() + wait_s
         reply = {"attempts": {}, "queried": False, "query_error": "", "others": 0}
+        told: set = set()
+        lingered = False
         while True:
-            told = self._hear(reply) if attempts else set()
+            told |= self._hear(reply) if attempts else set()
             found = self._look(attempts)
+            if not lingered and wait_s > LINGER_S and not all(_finished(seen) for seen in found.values()):
+                lingered = True
+                self._wait(requests, LINGER_S)
+                continue
             # The keeper told of an attempt, and its reports say nothing new: its runner was killed.
             silent = any(key in attempts and key not in found for key in told)
             due = silent or wait_s <= 0 or self._next_question() <= 0
             if attempts and query and due and not reply["query_error"]:
                 self._query(attempts, found, reply)
+            told.clear()
             left = end - time.monotonic()
             if found or left <= 0 or requests.waiting():
                 reply["attempts"] = found
@@ -158,6 +165,10 @@ class Process(object):
         else:
             seconds = min(seconds, RETRY_S)
         select.select(sources, [], [], max(0.0, seconds))
+
+
+def _finished(seen):
+    return '"kind":"finished"' in seen["reports"]
 
 
 class Keeper(object):

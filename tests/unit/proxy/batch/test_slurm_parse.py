@@ -118,7 +118,65 @@ def test_ids_of_other_clusters_tell_theirs() -> None:
     assert parse.split_id("8;c2") == ("8", "c2")
     assert parse.split_id("8") == ("8", "")
     with pytest.raises(ValueError, match="not an id"):
-        parse.split_id("8_3")
+        parse.split_id("8_[3-4]")
+
+
+def test_ids_of_elements_of_arrays() -> None:
+    assert parse.split_id("8_3") == ("8_3", "")
+    assert parse.split_id("8_3;c2") == ("8_3", "c2")
+    assert parse.base("8_3") == parse.base("8_[1-3%2]") == parse.base("8") == "8"
+    assert slurm.element("8", 3) == "8_3"
+    assert slurm.element("8;c2", 0) == "8_0;c2"
+
+
+def test_the_waiting_elements_of_arrays_of_ours_are_told_one_by_one(recorded: Recorded) -> None:
+    lines = parse.squeue(recorded("slurm-22.05-squeue.txt"))
+    told = list(parse.each(lines, {"2823"}))
+    assert [line.id for line in told if line.id.startswith("2823")] == [f"2823_{index}" for index in (1, 5, 7, 8, 9)]
+    assert {line.reason for line in told if line.id.startswith("2823")} == {"BeginTime"}
+    assert [line.id for line in told if line.id.startswith("2822")] == ["2822_[1-20%3]"]
+    assert parse.count(told) == parse.count(lines)
+
+
+def test_the_controller_tells_elements_by_their_array() -> None:
+    text = (
+        "JobId=9 ArrayJobId=7 ArrayTaskId=1 JobState=FAILED Reason=NonZeroExitCode ExitCode=3:0 NodeList=n1\n"
+        "JobId=7 ArrayJobId=7 ArrayTaskId=2-3,5%4 JobState=PENDING Reason=Priority ExitCode=0:0 NodeList=\n"
+    )
+    found = parse.jobs(text)
+    assert set(found) == {"7_1", "7_2", "7_3", "7_5"}
+    assert (found["7_1"].exit_code, found["7_1"].nodes) == (3, ["n1"])
+    assert found["7_5"].text == "PENDING"
+
+
+SCRIPT = """#!/bin/bash
+#SBATCH --job-name=isthmus-1.1-a
+
+#SBATCH --mem=1M
+module load cuda
+exec python3 run
+"""
+
+
+def test_the_script_of_an_array_keeps_the_directives_and_runs_each_elements_own() -> None:
+    made = slurm.array(SCRIPT, 200)
+    assert made is not None
+    text, words = made
+    head, _, body = text.partition("cd -P")
+    assert head == "#!/bin/bash\n#SBATCH --job-name=isthmus-1.1-a\n\n#SBATCH --mem=1M\n"
+    assert body.endswith("\n. ./batch.sh\n")
+    assert "module load" not in text
+    assert "--array=0-199" in words
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash -l", "/usr/bin/env bash", " /bin/zsh"])
+def test_scripts_of_these_shells_may_be_in_an_array(shell: str) -> None:
+    assert slurm.array(f"#!{shell}\ntrue\n", 9)
+
+
+@pytest.mark.parametrize("shell", ["/bin/tcsh", "/usr/bin/python3", "/usr/bin/fish", "/usr/bin/env perl"])
+def test_scripts_that_a_shell_can_t_read_go_alone(shell: str) -> None:
+    assert slurm.array(f"#!{shell}\ntrue\n", 9) is None
 
 
 def test_sacct_of_slurmdbd(recorded: Recorded) -> None:
@@ -126,7 +184,8 @@ def test_sacct_of_slurmdbd(recorded: Recorded) -> None:
     assert jobs["2"].native.exit_code == 3
     assert jobs["3"].native.signal == 9
     assert jobs["1"].native == ("COMPLETED", "", "", 0, None, ["c2-n1"])
-    assert "5" not in jobs, "elements of arrays are not jobs of ours"
+    assert "5" not in jobs
+    assert all(number == "5" for number in map(parse.base, jobs) if "_" in number), "elements are told by their array"
     assert jobs["12"].name == "a|b"
 
 

@@ -88,14 +88,17 @@ def kill(ids, options):
     """See `isthmus.proxy.batch`.
 
     Grid Engine can't signal a running job: qdel sends SIGUSR2 (to jobs with -notify) and soon after SIGKILL, whatever
-    the job's own grace is. So a running job is left to its runner, which obeys its ``kill`` file; with the option
-    ``force`` it is deleted all the same.
+    the job's own grace is. So a running job is left to its runner, which obeys its ``kill`` file, and so is one that is
+    on its way to its node (``t``): its runner may have started already. With the option ``force`` they are deleted
+    all the same.
     """
     wanted = set(ids)
     doomed = [
         line.id
         for line in _queue()
-        if line.id in wanted and "d" not in line.state and (options.get("force") or line.state.strip("hR") != "r")
+        if line.id in wanted
+        and "d" not in line.state
+        and (options.get("force") or line.state.strip("hR") not in ("r", "t"))
     ]
     for begin in range(0, len(doomed), 500):
         result = command.call(["qdel"] + doomed[begin : begin + 500])

@@ -4,8 +4,8 @@
     kill ──► squeue, scancel               find  ──► squeue ──missing──► accounting
 
 Owns what is asked of SLURM, and in which order. How its commands are run stands in `commands`, how their output is
-read in `parse`, what its words mean in `words`, what a site has in `inventory`. A native id is ``123``, or ``123;c2``
-for a job of another cluster than the login node's own.
+read in `parse`, what its words mean in `words`, what a site has in `inventory`. A native id is ``123``, ``123_4`` for
+an element of an array, or ``123;c2`` for a job of another cluster than the login node's own.
 """
 
 import os
@@ -18,7 +18,10 @@ from isthmus.proxy.batch.slurm import accounting, commands, parse
 from isthmus.proxy.batch.slurm.words import REASONS, STATES
 from isthmus.proxy.errors import ProxyError
 
-__all__ = ["PARALLEL", "REASONS", "STATES", "find", "kill", "overheard", "probe", "query", "submit"]
+__all__ = [
+    "PARALLEL", "REASONS", "STATES", "array", "array_limit", "element", "find", "kill", "overheard", "probe", "query",
+    "submit",
+]  # fmt: skip
 
 # Measured on two cores, quiet: a loop of sbatch takes 215 to 260 jobs/s, four at a time 465; busy: 29 against 88.
 PARALLEL = 4
@@ -32,12 +35,25 @@ UNCERTAIN = re.compile(
 # ... for a refusal that passes: as many jobs are there as may be.
 PASSING = re.compile(r"\b(QOS|Assoc|Max)\w*Submit\w*")
 
+# scontrol's words about a job, and about an element of an array that it does know, that are gone.
+UNKNOWN = re.compile(r"invalid job id|\bjob \d+_\d+ not found", re.IGNORECASE)
+
 # slurmstepd's words, in the job's output, when it or the kernel has killed the job for its memory.
 OVER_MEMORY = re.compile(r"^slurmstepd.*(exceeded (job |step )?memory limit|oom.kill)", re.IGNORECASE | re.MULTILINE)
 
 # States in which the script itself runs, so that it can be signalled; and in which it has ended already.
 SCRIPT_RUNS = ("RUNNING", "RESIZING", "SIGNALING")
 SCRIPT_ENDED = ("COMPLETING", "STAGE_OUT")
+
+# Each element of an array becomes the job that it would be alone: in its own folder, and not told of the array.
+ELEMENT = """\
+cd -P "$SLURM_ARRAY_TASK_ID" || exit 72
+export ISTHMUS_NATIVE_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+unset SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID
+unset SLURM_ARRAY_TASK_COUNT SLURM_ARRAY_TASK_MAX SLURM_ARRAY_TASK_MIN SLURM_ARRAY_TASK_STEP
+. ./batch.sh
+"""
+SHELL = re.compile(r"^#! *(/\S*/)?(env +)?(ba|da|k|z)?sh\b")
 
 
 def submit(folder, argv):
@@ -61,6 +77,32 @@ def submit(folder, argv):
     raise ProxyError("batch-refused", said, _hint(said, argv), transient=bool(PASSING.search(said)))
 
 
+def array_limit(options):
+    """See `isthmus.proxy.batch`. None where only a file remembers ended jobs: it does not tell elements apart."""
+    limits = []
+    for cluster in commands.clusters(options):
+        if accounting.kind(cluster) == "jobcomp":
+            return 0
+        limits.append(int(accounting.settings(cluster).get("MaxArraySize") or 0))
+    return min(limits)
+
+
+def array(text, count):
+    """See `isthmus.proxy.batch`. sbatch reads its directives up to the first command."""
+    lines = text.split("\n")
+    if not SHELL.match(lines[0]):
+        return None
+    commands_at = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    words = ["--array=0-%d" % (count - 1), "--output=%a/batch.log"]
+    return "\n".join(lines[:commands_at] + [ELEMENT]), words
+
+
+def element(native_id, index):
+    """See `isthmus.proxy.batch`."""
+    number, semicolon, cluster = native_id.partition(";")
+    return "%s_%d%s%s" % (number, index, semicolon, cluster)
+
+
 def query(ids, options):
     """See `isthmus.proxy.batch`. One squeue for each cluster; more only for jobs that have ended or left the queue."""
     wanted = _by_cluster(ids)
@@ -68,7 +110,7 @@ def query(ids, options):
         wanted.setdefault(cluster, {})
     jobs, others = {}, 0
     for cluster, numbers in wanted.items():
-        lines = _queue(cluster)
+        lines = _queue(cluster, numbers)
         mine = [line for line in lines if line.id in numbers]
         codes = {}
         if any(line.state != "COMPLETED" and STATES.get(line.state) == "ended" for line in mine):
@@ -95,8 +137,8 @@ def overheard(text):
 def find(job_name, options):
     """See `isthmus.proxy.batch`."""
     for cluster in commands.clusters(options):
-        numbers = [int(line.id) for line in _queue(cluster, "--name=" + job_name) if line.id.isdigit()]
-        numbers = numbers or [int(number) for number in accounting.named(job_name, cluster)]
+        numbers = [line.id for line in _queue(cluster, (), "--name=" + job_name)]
+        numbers = [int(parse.base(number)) for number in numbers or accounting.named(job_name, cluster)]
         if numbers:
             return "%d;%s" % (max(numbers), cluster) if cluster else str(max(numbers))
     return None
@@ -109,7 +151,7 @@ def kill(ids, options):
     is. So a running job's script alone is signalled, which is the runner, and the rest is left to it.
     """
     for cluster, numbers in _by_cluster(ids).items():
-        here = [line for line in _queue(cluster) if line.id in numbers]
+        here = [line for line in _queue(cluster, numbers) if line.id in numbers]
         running = [line.id for line in here if line.state in SCRIPT_RUNS]
         waiting = [
             line.id
@@ -127,13 +169,15 @@ def probe(options):
     return inventory.inventory(options)
 
 
-def _queue(cluster, *words):
+def _queue(cluster, numbers, *words):
     """Every job of this user that the controller knows, by one request that costs it little.
 
-    Asking for ids would make the controller send all users' jobs, unless it is one id.
+    Asking for ids would make the controller send all users' jobs, unless it is one id. The elements of arrays of
+    which there are some among ``numbers`` are told one by one.
     """
     argv = ["squeue", "--noheader", "--all", "--states=all", "--user=" + commands.user()] + list(words)
-    return commands.read(parse.squeue, argv + ["--format=" + parse.SQUEUE_FORMAT], cluster)
+    lines = commands.read(parse.squeue, argv + ["--format=" + parse.SQUEUE_FORMAT], cluster)
+    return list(parse.each(lines, {parse.base(number) for number in numbers}))
 
 
 def _exit_codes(cluster):
@@ -162,7 +206,7 @@ def _controller(numbers, cluster):
         return {number: known[number] for number in numbers if number in known}
     for number in numbers:
         result = commands.call(argv + [number], cluster)
-        if result.code and "invalid job id" in (result.stderr + result.stdout).lower():
+        if result.code and UNKNOWN.search(result.stderr + result.stdout):
             continue
         out = command.check(argv, result)
         found.update((known, native) for known, native in parse.jobs(out).items() if known == number)

@@ -6,16 +6,25 @@ Sites have a database (slurmdbd), a file of completed jobs (jobcomp), or nothing
 from isthmus.proxy.batch.slurm import commands, parse
 from isthmus.proxy.errors import ProxyError
 
-_kinds: dict = {}  # cluster -> answer: a site does not change it under a running proxy
+# cluster -> answer: a site does not change it under a running proxy
+_kinds: dict = {}
+_settings: dict = {}
+
+
+def settings(cluster=""):
+    """What ``scontrol show config`` says of a cluster."""
+    if cluster not in _settings:
+        _settings[cluster] = parse.config(commands.ask(["scontrol", "show", "config"], cluster))
+    return _settings[cluster]
 
 
 def kind(cluster=""):
     """Who remembers: ``slurmdbd``, ``jobcomp``, ``none``, or the name of another plug-in that sacct reads."""
     if cluster not in _kinds:
-        settings = parse.config(commands.ask(["scontrol", "show", "config"], cluster))
-        storage = settings.get("AccountingStorageType", "").split("/")[-1]
+        told = settings(cluster)
+        storage = told.get("AccountingStorageType", "").split("/")[-1]
         if storage in ("", "none", "(null)"):
-            completion = settings.get("JobCompType", "").split("/")[-1]
+            completion = told.get("JobCompType", "").split("/")[-1]
             storage = "jobcomp" if completion in ("filetxt", "mysql") and _readable(cluster) else "none"
         _kinds[cluster] = storage
     return _kinds[cluster]

@@ -86,7 +86,7 @@ def cancel(numbers, words, cluster=""):
         errors = [line.strip() for line in result.stderr.split("\n") if "error" in line]
         bad = []
         for line in errors:
-            job = re.search(r"job id (\d+)", line)
+            job = re.search(r"job id (\d+(?:_\d+)?)", line)
             if job and words and EARLY.search(line):
                 early.append(job.group(1))
             elif not GONE.search(line):

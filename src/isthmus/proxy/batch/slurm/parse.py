@@ -8,7 +8,7 @@ from isthmus.proxy.batch.slurm.words import REASONS
 
 # The formats that the readers below expect. Text that may hold anything comes last.
 SQUEUE_FORMAT = "%i|%T|%N|%r"
-SQUEUE_EXIT_FORMAT = "jobid:20,exit_code:20"
+SQUEUE_EXIT_FORMAT = "jobarrayid:30,exit_code:20"
 SACCT_FORMAT = "JobID,JobName,State,ExitCode,NodeList"
 SINFO_FORMAT = "%R|%c|%m|%G|%T|%f|%N"
 
@@ -19,7 +19,7 @@ WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", 
 # Reasons for which a job failed that are not its own.
 BROKEN = ("JobLaunchFailure", "SystemFailure")
 
-_ID = re.compile(r"^(\d+)(?:;([\w.-]+))?$")
+_ID = re.compile(r"^(\d+(?:_\d+)?)(?:;([\w.-]+))?$")
 _REASON = re.compile(r"^\(?([A-Za-z][A-Za-z0-9]*)\)?(?:[,:] *(.*?))?\)?$", re.DOTALL)
 _TASKS = re.compile(r"^(\d+)_\[([\d,\-]+)(?::\d+)?(?:%\d+)?\]$")
 
@@ -43,7 +43,7 @@ def native_id(text):
 
 
 def split_id(text):
-    """``(number, cluster)`` of a native id: ``123;c2`` is ``("123", "c2")``, ``123`` is ``("123", "")``."""
+    """``(number, cluster)`` of a native id: ``123;c2`` is ``("123", "c2")``, ``123_4`` is ``("123_4", "")``."""
     match = _ID.match(text)
     if not match:
         raise ValueError("%r is not an id of SLURM." % text)
@@ -68,18 +68,41 @@ def squeue(text):
     return found
 
 
+def base(number):
+    """The number of the array of an element, and of any other job its own: ``123`` of ``123_4`` and ``123_[5-9]``."""
+    return number.split("_")[0]
+
+
+def each(lines, bases):
+    """The Lines, with those of the waiting elements of the arrays ``bases`` (a set) told one by one."""
+    for line in lines:
+        tasks = _TASKS.match(line.id)
+        if not tasks or tasks.group(1) not in bases:
+            yield line
+            continue
+        for index in _indices(tasks.group(2)):
+            yield line._replace(id="%s_%d" % (tasks.group(1), index))
+
+
 def count(lines):
     """How many jobs these Lines are, with the waiting elements of an array each counted."""
     total = 0
     for line in lines:
         tasks = _TASKS.match(line.id)
-        total += sum(_span(part) for part in tasks.group(2).split(",") if part) if tasks else 1
+        total += sum(len(span) for span in _spans(tasks.group(2))) if tasks else 1
     return total
 
 
-def _span(part):
-    first, _, last = part.partition("-")
-    return int(last) - int(first) + 1 if last else 1
+def _spans(text):
+    """The ranges of a list such as ``0-3,7``."""
+    for part in text.split(","):
+        if part:
+            first, _, last = part.partition("-")
+            yield range(int(first), int(last or first) + 1)
+
+
+def _indices(text):
+    return [index for span in _spans(text) for index in span]
 
 
 def exit_codes(text):
@@ -157,8 +180,8 @@ def sacct(text):
         # A name may hold the separator: count from the other end.
         number, name = parts[0], "|".join(parts[1:-3])
         state, code, nodes = parts[-3:]
-        if not number.isdigit():
-            continue  # a step, or an element of an array
+        if not re.match(r"^\d+(_\d+)?$", number):
+            continue  # a step, or the elements of an array that have not begun
         state = state.strip()
         code, signal = exit_code(code)
         if state.split(" ")[0] in ("PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING"):
@@ -271,8 +294,17 @@ def jobs(text):
         code, signal = exit_code(told.get("ExitCode", ""))
         if code == 0 and state != "COMPLETED":
             code = None
-        found[told["JobId"]] = native(state, told.get("Reason", ""), told.get("NodeList", ""), code, signal)
+        said = native(state, told.get("Reason", ""), told.get("NodeList", ""), code, signal)
+        found.update(dict.fromkeys(_numbers(told), said))
     return found
+
+
+def _numbers(told):
+    """The numbers that a job of scontrol's has: those of its elements, if it is an array's."""
+    tasks = told.get("ArrayTaskId", "")
+    if not re.match(r"^\d[\d,-]*(%\d+)?$", tasks):
+        return [told["JobId"]]
+    return ["%s_%d" % (told.get("ArrayJobId"), index) for index in _indices(tasks.split("%")[0])]
 
 
 def config(text):

@@ -1,0 +1,151 @@
+"""Rendering: templates to pages, with the words and forms that all of them use.
+
+Everything is escaped. A template marks the regions that are asked for again with `{% block NAME %}`; a request with
+the header X-Region gets that block alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse, Response
+
+from isthmus import __version__, codec
+from isthmus.domain.units import show_bytes, show_seconds
+from isthmus.panel import words
+
+if TYPE_CHECKING:
+    from isthmus.panel.visitor import Visitor
+
+STATIC = resources.files("isthmus.panel") / "static"
+MAX_TEXT = 4000  # of a message in a table
+
+
+class Renderer:
+    """The templates, read once."""
+
+    def __init__(self) -> None:
+        self.digest = _digest()
+        self._env = Environment(
+            loader=PackageLoader("isthmus.panel"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._env.filters.update(
+            time=time_tag,
+            bytes=lambda size: show_bytes(size) if size else "–",
+            span=span_tag,
+            number=show_number,
+            short=short,
+            json=lambda value: json.dumps(codec.to_plain(value), ensure_ascii=False),
+        )
+        self._env.globals.update(
+            words=words, version=__version__, static=f"/static/{self.digest}", url=url, now=lambda: datetime.now(UTC)
+        )
+
+    def page(
+        self, template: str, visitor: "Visitor | None", *, status: int = 200, region: str = "", **context: Any
+    ) -> Response:
+        """The whole template, or one of its regions."""
+        return HTMLResponse(self.text(template, region=region, visitor=visitor, **context), status_code=status)
+
+    def text(self, template: str, *, region: str = "", **context: Any) -> str:
+        """The same as text. A region that the template does not have is the whole."""
+        found = self._env.get_template(template)
+        block = found.blocks.get(region)
+        if block is None:
+            return found.render(context)
+        return "".join(block(found.new_context(context)))
+
+    def macro(self, template: str, name: str) -> Any:
+        """A macro of a template, to be called from code."""
+        return getattr(self._env.get_template(template).module, name)
+
+
+def url(path: str, **query: Any) -> str:
+    """The path with a query of what is not empty; lists become several of a name."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in query.items():
+        values: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
+        pairs.extend((name, str(one)) for one in values if one not in ("", None, False))
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def time_tag(moment: datetime | None, form: str = "ago") -> Markup:
+    """A time: UTC for who has no JavaScript, in the reader's zone for the others, exact on hover."""
+    if moment is None:
+        return Markup("–")
+    exact = moment.astimezone(UTC)
+    shown = exact.strftime("%Y-%m-%d %H:%M")
+    return Markup('<time datetime="{}" data-form="{}" title="{} UTC">{} UTC</time>').format(
+        exact.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        form,
+        exact.strftime("%Y-%m-%d %H:%M:%S"),
+        shown,
+    )
+
+
+def span_tag(begin: datetime | None, end: datetime | None = None) -> Markup:
+    """How long it took; while it goes on (no end) it counts on in the browser."""
+    if begin is None:
+        return Markup("–")
+    shown = show_seconds(max(0.0, ((end or datetime.now(UTC)) - begin).total_seconds()))
+    if end is not None:
+        return Markup('<span class="span" title="{} to {}">{}</span>').format(_exact(begin), _exact(end), shown)
+    since = begin.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup('<span class="span" data-since="{}" title="since {}">{}</span>').format(since, _exact(begin), shown)
+
+
+def _exact(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def show_number(value: float | None) -> str:
+    """A number as people read it: 5 significant digits, no more."""
+    if value is None:
+        return "–"
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.5g}"
+
+
+def short(text: str, length: int = 80) -> Markup:
+    """The text, cut; whole on hover."""
+    if len(text) <= length:
+        return escape(text)
+    return Markup('<span title="{}">{}…</span>').format(text[:MAX_TEXT], text[: length - 1])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines stand as lines."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
+def written(plain: Any) -> str:
+    """Plain data in YAML, as a person would write it."""
+    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _digest() -> str:
+    """Of all static files: their addresses change when they do, so browsers keep them for ever."""
+    found = hashlib.sha256()
+    for folder in (STATIC, STATIC / "vendor"):
+        for file in sorted(folder.iterdir(), key=lambda one: one.name):
+            if file.is_file():
+                found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()[:12]

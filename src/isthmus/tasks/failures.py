@@ -1,0 +1,64 @@
+"""What a task's failure looks like to the program.
+
+A task that raises gives its own exception, with notes that say which task it was, with which arguments, and the
+traceback that it had where it ran. What ended without an exception of its own raises one of these.
+"""
+
+import reprlib
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isthmus.domain.errors import IsthmusError
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
+class TaskError(IsthmusError):
+    """A task did not give its value."""
+
+
+class TaskCancelled(TaskError):
+    """A task was cancelled: by its group, by the program, or because what it needed has failed."""
+
+
+class TaskTimedOut(TaskError):
+    """A task ran longer than its time_out."""
+
+
+class WorkerLost(TaskError):
+    """The worker that ran the task has died: killed, or by a fault of native code."""
+
+
+class COMPSsException(Exception):
+    """Raised by a task, it cancels what is left of the task's group and comes out where the group ends."""
+
+    def __init__(self, message: str, target_direction: int = -1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.target_direction = target_direction
+
+
+def summary(value: Any) -> str:
+    """One argument, in a few words: arrays by shape and type."""
+    shape, kind = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and kind is not None:
+        return f"{type(value).__name__}{tuple(shape)} of {kind}"
+    try:
+        return _short.repr(value)
+    except Exception as error:  # noqa: BLE001  (the user's own __repr__ must not hide the user's error)
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+
+
+def noted(error: BaseException, task: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> BaseException:
+    """The exception with notes: which task, with which arguments, and its traceback. Called where it was caught."""
+    given = [summary(value) for value in args]
+    given += [f"{name}={summary(value)}" for name, value in (kwargs or {}).items()]
+    note = f"In task {task}({', '.join(given)})"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+        frames = traceback.format_tb(error.__traceback__)[1:]
+        if frames:
+            error.add_note("Where it ran:\n" + "".join(frames).rstrip())
+    return error

@@ -1,0 +1,152 @@
+"""`@mpi`: a program, or the function itself, on several ranks; `@mpmd_mpi`: several programs in one MPI world."""
+
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from isthmus.domain.errors import Invalid
+from isthmus.tasks.declaration import Task, place_of
+from isthmus.tasks.kinds.command import Streams, execute, outcome, words
+from isthmus.tasks.kinds.words import fill, given, whole
+
+
+def launcher(runner: str, ranks: int, flags: str, per_node: int = 0) -> list[str]:
+    """The command line that starts so many ranks."""
+    name = os.path.basename(runner)
+    command = [runner, "-n", str(ranks)]
+    if name in ("mpirun", "mpiexec", "orterun") and _is_open_mpi(runner):
+        # On a machine that is shared with other tasks: more ranks than cores, not bound to the same ones, as root too.
+        command += ["--oversubscribe", "--bind-to", "none"]
+        if os.getuid() == 0:
+            command.append("--allow-run-as-root")
+    if per_node and name == "srun":
+        command += ["--ntasks-per-node", str(per_node)]
+    return command + flags.split()
+
+
+def _is_open_mpi(runner: str) -> bool:
+    found = os.path.realpath(shutil.which(runner) or "")
+    return "openmpi" in found or "orte" in found or "prte" in found
+
+
+@dataclass(frozen=True, slots=True)
+class Mpi:
+    """See the module. `layouts`: which part of a collection each rank of the function gets."""
+
+    runner: str = "mpirun"
+    binary: str = ""
+    args: str = ""
+    processes: Any = 1
+    processes_per_node: Any = 0
+    flags: str = ""
+    working_dir: str = ""
+    scale_by_cu: Any = False
+    fail_by_exit_value: bool = True
+    layouts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def ranks(self, task: Task, values: Mapping[str, Any]) -> int:
+        """How many ranks."""
+        count = whole(self.processes, values, task, "processes")
+        if str(self.scale_by_cu).lower() == "true":
+            from isthmus.tasks.constraints import units
+
+            count *= units(task, values, sys.maxsize)
+        return count
+
+    def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:
+        """Start the ranks and wait for their end."""
+        values = given(task, args, kwargs)
+        ranks = self.ranks(task, values)
+        per_node = whole(self.processes_per_node, values, task, "processes_per_node") if self.processes_per_node else 0
+        start = launcher(fill(self.runner, values, task), ranks, fill(self.flags, values, task), per_node)
+        folder = fill(self.working_dir, values, task) if self.working_dir else ""
+        if not self.binary:
+            return self._function(task, start, ranks, values, folder)
+        arguments, streams = words(task, values, self.args)
+        command = [*start, fill(self.binary, values, task), *arguments]
+        return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value))
+
+    def _function(self, task: Task, start: list[str], ranks: int, values: dict[str, Any], folder: str) -> Any:
+        """Each rank calls the function; the task returns what they all return, or what rank 0 does."""
+        from isthmus.tasks.kinds import rank
+
+        with tempfile.TemporaryDirectory(prefix="isthmus-mpi-") as place:
+            with open(os.path.join(place, "call"), "wb") as file:
+                file.write(rank.packed(task, values))
+            for number in range(ranks):
+                own = {name: part(values[name], layout, number, ranks) for name, layout in self.layouts.items()}
+                with open(os.path.join(place, f"layout-{number}"), "wb") as file:
+                    pickle.dump(own, file)
+            env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            command = [*start, sys.executable, "-m", "isthmus.tasks.kinds.rank", place]
+            execute(task, command, Streams(), folder=folder, env=env)
+            results = []
+            for number in range(ranks):
+                with open(os.path.join(place, f"result-{number}"), "rb") as file:
+                    results.append(pickle.load(file))
+        changed = results[0][1]
+        for name, value in changed.items():
+            _take(values[name], value)
+        returned = [result for result, _ in results]
+        return returned if isinstance(task.shape.returns, int) and task.shape.returns > 1 else returned[0]
+
+
+def _take(old: Any, new: Any) -> None:
+    """What rank 0 has changed in place is changed here."""
+    if isinstance(old, list):
+        old[:] = new
+    elif isinstance(old, dict):
+        old.clear()
+        old.update(new)
+    elif hasattr(old, "__setitem__") and hasattr(old, "shape"):
+        old[...] = new
+    elif hasattr(old, "__dict__"):
+        old.__dict__.update(new.__dict__)
+
+
+def part(values: Sequence[Any], layout: Mapping[str, int], rank: int, ranks: int) -> Any:
+    """What a rank gets of a collection: its blocks, each of `block_length` elements, `stride` apart."""
+    length, stride = int(layout.get("block_length", 1)), int(layout.get("stride", 1))
+    count = int(layout.get("block_count", 0)) or len(values) // max(1, stride)
+    each = -(-count // ranks)
+    blocks = []
+    for block in range(rank * each, min(count, (rank + 1) * each)):
+        begin = block * stride
+        piece = list(values[begin : begin + length])
+        blocks.append(piece[0] if length == 1 and len(piece) == 1 else piece)
+    return blocks[0] if each == 1 and blocks else blocks
+
+
+@dataclass(frozen=True, slots=True)
+class MpmdMpi:
+    """`@mpmd_mpi`: programs side by side in one MPI world."""
+
+    programs: Sequence[Mapping[str, Any]]
+    runner: str = "mpirun"
+    working_dir: str = ""
+    processes_per_node: Any = 0
+    fail_by_exit_value: bool = True
+
+    def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:
+        """Start all and wait for their end."""
+        import shlex
+
+        values = given(task, args, kwargs)
+        if not self.programs:
+            raise Invalid(f"{task.name}: @mpmd_mpi names no programs.", place=place_of(task.function))
+        runner = fill(self.runner, values, task)
+        command: list[str] = []
+        for number, program in enumerate(self.programs):
+            ranks = whole(program.get("processes", 1), values, task, f"programs[{number}].processes")
+            start = launcher(runner, ranks, "")
+            command += [":", *start[1:3]] if command else start
+            arguments = program.get("args", program.get("params", ""))
+            command += [fill(program["binary"], values, task), *shlex.split(fill(arguments, values, task))]
+        _, streams = words(task, values, " ")
+        folder = fill(self.working_dir, values, task) if self.working_dir else ""
+        return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value))

@@ -1,0 +1,65 @@
+"""`{{parameter}}` and `${VARIABLE}` in the strings of a declaration, filled in where the task runs."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from isthmus.domain.errors import Invalid, nearest
+from isthmus.tasks.declaration import Task, place_of
+from isthmus.tasks.expressions import evaluate
+
+_PARAMETER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
+
+
+def given(task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The call's arguments by name, in the order of the parameters."""
+    shape = task.shape
+    values = dict(zip(shape.names, args, strict=False))
+    rest = args[len(shape.names) :]
+    values.update({f"{shape.varargs}{number}": value for number, value in enumerate(rest)})
+    for name, default in shape.defaults.items():
+        if name not in values and name not in kwargs:
+            values[name] = default
+    return {**values, **kwargs}
+
+
+def fill(text: str, values: Mapping[str, Any], task: Task) -> str:
+    """The text with parameters and variables filled in. Raises Invalid for a parameter that there is not."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        if name not in values:
+            raise Invalid(
+                f"{{{{{name}}}}} names no parameter of {task.name}.",
+                place=place_of(task.function),
+                hint=nearest(name, values),
+            )
+        return show(values[name])
+
+    return os.path.expandvars(_PARAMETER.sub(value, text))
+
+
+def show(value: Any) -> str:
+    """A value as a word of a command."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return " ".join(show(item) for item in value)
+    return str(value)
+
+
+def whole(value: Any, values: Mapping[str, Any], task: Task, name: str) -> int:
+    """A number that is written as one, as a string, a variable, or a parameter's name."""
+    if isinstance(value, str):
+        text = fill(value, values, task)
+        found = text if text.isdigit() else evaluate(text, values, task.function.__globals__)
+    else:
+        found = value
+    try:
+        number = int(found)
+    except (TypeError, ValueError):
+        raise Invalid(f"{name}={value!r} of {task.name} is no whole number.", place=place_of(task.function)) from None
+    if number < 1:
+        raise Invalid(f"{name}={value!r} of {task.name} is less than 1.", place=place_of(task.function))
+    return number

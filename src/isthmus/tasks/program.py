@@ -1,0 +1,735 @@
+"""The running program: it owns the graph, the engine, and what happens when a task ends.
+
+`current()` is the program of this process. In a worker that runs a task it is a program of its own, whose tasks go to
+the one that started the worker; so nested tasks have the same semantics, and only their calls travel.
+"""
+
+import atexit
+import contextlib
+import itertools
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from isthmus.domain.errors import Invalid, NotFound, nearest
+from isthmus.tasks import settings as configuration
+from isthmus.tasks.binding import Binding
+from isthmus.tasks.calls import PLAIN, Encoding, is_object_array
+from isthmus.tasks.checkpoint import Checkpoint
+from isthmus.tasks.constraints import units
+from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task
+from isthmus.tasks.engines.base import Engine
+from isthmus.tasks.expressions import evaluate
+from isthmus.tasks.failures import COMPSsException, TaskCancelled
+from isthmus.tasks.futures import Future
+from isthmus.tasks.graph import DONE, READY, WAITING, Datum, Graph, Node, Version
+from isthmus.tasks.groups import Group, Waiter
+from isthmus.tasks.settings import Settings
+from isthmus.tasks.tracking import Tracker
+from isthmus.tasks.watch import Watcher, watchers
+
+if TYPE_CHECKING:
+    from isthmus.tasks.jobs import Jobs
+
+_POLL_EVERY = 255  # calls between two looks for results, less one: a mask
+_POLL_OFTEN = 15  # of calls that take longer to make
+
+
+class Program:
+    """See the module. Its methods are for the thread that runs the program's own code, unless they say otherwise."""
+
+    def __init__(self, settings: Settings, engine: Callable[["Program"], Engine]) -> None:
+        self.settings = settings
+        self.lock = threading.RLock()
+        self.graph = Graph()
+        self.tracker = Tracker()
+        self.live = 0
+        self.submitted = itertools.count(1)
+        self.watchers: list[Watcher] = watchers(settings)
+        self.checkpoint: Checkpoint | None = None
+        self._files: dict[str, Datum] = {}
+        self._groups: dict[str, Group] = {}
+        self._group: Group | None = None
+        self._jobs: Jobs | None = None
+        self._idle: list[Waiter] = []
+        self._room: Waiter | None = None
+        self._unseen: list[BaseException] = []
+        self._closed = False
+        self.engine = engine(self)
+        if settings.checkpoint:
+            self.checkpoint = Checkpoint(settings.checkpoint, self.engine)
+
+    # -- calls -------------------------------------------------------------------------------------------------
+
+    def call(self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Add a call to the graph. Gives None, a future, or a list of them. Blocks while too many tasks wait."""
+        shape = task._shape or task.shape
+        if not shape.simple or kwargs or self.checkpoint is not None or not shape.required <= len(args) <= shape.most:
+            return self._call(task, args, kwargs)
+        refs: list[tuple[int, Any]] | None = None
+        for place, value in enumerate(args):
+            kind = type(value)
+            if kind in PLAIN:
+                continue
+            if kind is not Future:
+                return self._call(task, args, kwargs)
+            if refs is None:
+                refs = []
+            refs.append((place, value))
+        graph = self.graph
+        with self.lock:
+            node = graph.node(task, args)
+            if refs is not None:
+                plain = list(args)
+                node.encoding = Encoding(
+                    [(place, graph.read(node, datum)) for place, datum in refs],
+                )
+                for place, _ in refs:
+                    plain[place] = None
+                node.args = plain
+            made = [Future(graph.result(node), self.engine.in_place) for _ in range(shape.returns)]  # type: ignore[arg-type]
+            self._submit(node)
+        if not next(self.submitted) & _POLL_EVERY:
+            self.engine.poll()
+        if self.live > self.settings.pending:
+            self._back_pressure()
+        if len(made) == 1:
+            return made[0]
+        return made or None
+
+    def _call(self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        from isthmus.tasks import special
+
+        if special.wanted(task):
+            task, args, kwargs, result = special.before(self, task, args, kwargs)
+            if result is not special.NOTHING:
+                return result
+        binding = Binding(self, task, args, kwargs)
+        returns = _returns(task, binding)
+        if task.is_job:
+            if self._jobs is None:
+                from isthmus.tasks.jobs import Jobs
+
+                self._jobs = Jobs(self)
+            processors = 0
+        else:
+            processors = units(task, binding.names, self.engine.workers) if task.constraints else 1
+        binding.number()
+        encoding = binding.encoding()
+        graph, in_place = self.graph, self.engine.in_place
+        with self.lock:
+            node = graph.node(task, binding.args)
+            node.encoding = encoding
+            node.units = processors
+            made = [Future(graph.result(node), in_place) for _ in range(returns)]
+            binding.apply(node)
+            kept = self.checkpoint.resume(node, binding.files) if self.checkpoint is not None else None
+            if kept is not None:
+                self._count(node)
+                self._ended(node, self.graph.finish(node, kept))
+            else:
+                self._submit(node)
+        for path in binding.finally_delete:
+            self.delete_file(path)
+        if not next(self.submitted) & _POLL_OFTEN:
+            self.engine.poll()
+        if self.live > self.settings.pending:
+            self._back_pressure()
+        if returns == 1:
+            return made[0]
+        return made or None
+
+    def _submit(self, node: Node) -> None:
+        self._count(node)
+        if self.graph.add(node):
+            self._ready((node,))
+        elif node.state == WAITING:
+            self.engine.added(node)
+
+    def _ready(self, nodes: Sequence[Node]) -> None:
+        if self._jobs is not None:
+            for node in nodes:
+                if node.units == 0 and node.function.is_job:
+                    self._jobs.start(node)
+            nodes = [node for node in nodes if node.units or not node.function.is_job]
+            if not nodes:
+                return
+        self.engine.ready(nodes)
+
+    def _count(self, node: Node) -> None:
+        self.live += 1
+        node.depth = self.engine.depth
+        group = self._group
+        if group is not None:
+            node.group = group
+            while group is not None:
+                group.nodes.add(node)
+                group = group.outer
+        for watcher in self.watchers:
+            watcher.submitted(node)
+
+    def _back_pressure(self) -> None:
+        if self.engine.depth:  # a worker's own tasks must be able to go on
+            return
+        with self.lock:
+            waiter = self._room = Waiter(self.engine.depth)
+        self.engine.wait(waiter, None)
+
+    # -- ends of tasks (locked) --------------------------------------------------------------------------------
+
+    def finished(self, node: Node, values: Sequence[Any], seconds: float, where: int = 0) -> None:
+        """The task has ended well on worker `where` and left these stored values. The engine's thread; locked."""
+        task = node.function
+        task.seconds = seconds if task.seconds < 0 else 0.8 * task.seconds + 0.2 * seconds
+        if node.state >= DONE:
+            return
+        for version in node.inputs or ():
+            if version.error is not None:
+                self._lost(node, version.error)
+                return
+        if self.checkpoint is not None:
+            self.checkpoint.keep(node, values)
+        self._ended(node, self.graph.finish(node, values), seconds, where)
+
+    def failed(self, node: Node, error: BaseException, *, retry: bool = True) -> None:
+        """The task has raised, or its worker died. The engine's thread; locked."""
+        if node.state >= DONE:
+            return
+        options = node.function.options
+        node.attempts += 1
+        policy = options.on_failure
+        if isinstance(error, COMPSsException) or not retry:
+            policy = IGNORE if policy == IGNORE and not isinstance(error, COMPSsException) else FAIL
+        if policy == RETRY and node.attempts <= options.retries:
+            node.state = READY
+            node.sent_to = None
+            for watcher in self.watchers:
+                watcher.retried(node)
+            self._ready((node,))
+        elif policy == IGNORE:
+            self._ended(node, self.graph.finish(node, self._substitutes(node)))
+        elif policy == CANCEL_SUCCESSORS:
+            _say(f"{node.function.name} failed, and what needs its results is cancelled: {_line(error)}")
+            self._lost(node, TaskCancelled(f"{node.function.name} failed: {_line(error)}"))
+        elif isinstance(error, COMPSsException) and node.group is not None:
+            node.group.error = error
+            self._lost(node, error)
+            self._cancel(list(node.group.nodes))
+        else:
+            self._unseen.append(error)
+            self._lost(node, error)
+            if policy == FAIL:
+                self._cancel([n for n in self._all() if n.state < DONE])
+
+    def _substitutes(self, node: Node) -> list[Any]:
+        """By IGNORE: the declared defaults, what was there before, or None."""
+        task: Task = node.function
+        given = task.options.defaults
+        values: list[Any] = []
+        outputs, inputs = node.outputs or [], node.inputs or []
+        encoding: Encoding | None = node.encoding
+        outs = encoding.outs if encoding is not None else ()
+        returned = len(outputs) - len(outs)
+        usual = given.get("returns")
+        for place in range(returned):
+            value = (
+                usual[place] if returned > 1 and isinstance(usual, list | tuple) and len(usual) == returned else usual
+            )
+            values.append(self.engine.put(value))
+        before = {where: inputs[index] for where, index in (encoding.refs if encoding is not None else ())}
+        for where, path in outs:
+            name = task.shape.names[where] if isinstance(where, int) and where < len(task.shape.names) else str(where)
+            if name in given:
+                values.append(self.engine.put(given[name]))
+            elif where in before and not path:
+                values.append(before[where].value)
+            else:
+                values.append(self.engine.put(None))
+        return values
+
+    def _lost(self, node: Node, error: BaseException) -> None:
+        def blame(lost: Node, cause: BaseException) -> BaseException:
+            return cause
+
+        ready, lost = self.graph.fail(node, error, blame)
+        for other in lost:
+            self.engine.cancel(other, kill=False)
+            self._end(other)
+        self._ended(node, ready)
+
+    def _ended(self, node: Node, ready: Iterable[Any], seconds: float = 0.0, where: int = -1) -> None:
+        self._end(node, seconds, where)
+        nodes: list[Node] | None = None
+        for one in ready:
+            if type(one) is Node:
+                if nodes is None:
+                    nodes = [one]
+                else:
+                    nodes.append(one)
+            else:
+                one.release()
+        if nodes is not None:
+            self._ready(nodes)
+
+    def _end(self, node: Node, seconds: float = 0.0, where: int = -1) -> None:
+        self.live -= 1
+        if node.group is not None:
+            group = node.group
+            while group is not None:
+                group.nodes.discard(node)
+                if not group.nodes:
+                    waiters, group.waiters = group.waiters, []
+                    for waiter in waiters:
+                        waiter.release()
+                group = group.outer
+        for watcher in self.watchers:
+            watcher.ended(node, seconds, where)
+        node.args = node.encoding = None
+        node.outputs = None
+        if self._room is not None and self.live <= self.settings.pending * 0.9:
+            room, self._room = self._room, None
+            room.release()
+        if self.live == 0 and self._idle:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                waiter.release()
+
+    def _cancel(self, nodes: Iterable[Node], *, kill: bool = False, why: str = "It was cancelled.") -> None:
+        for node in nodes:
+            if self._jobs is not None and kill:
+                self._jobs.cancel(node)
+            if node.state < DONE and self.engine.cancel(node, kill=kill):
+                ready, lost = self.graph.fail(node, TaskCancelled(f"{node.function.name}: {why}"), lambda _, e: e)
+                for other in lost:
+                    self.engine.cancel(other, kill=False)
+                    self._end(other)
+                self._ended(node, ready)
+
+    def _all(self) -> list[Node]:
+        return list(self.engine.nodes())
+
+    # -- waiting -----------------------------------------------------------------------------------------------
+
+    def value_of(self, datum: Datum, timeout_s: float | None = None) -> Any:
+        """The value of a datum as its last writer leaves it. Blocks; raises what the writer raised."""
+        version = self._await([datum], timeout_s)[0]
+        return self._value(version)
+
+    def _value(self, version: Version) -> Any:
+        if version.error is not None:
+            self._seen(version.error)
+            raise version.error
+        return self.engine.get(version.value)
+
+    def _await(self, data: Sequence[Datum], timeout_s: float | None = None) -> list[Version]:
+        with self.lock:
+            versions = []
+            waiter = None
+            for datum in data:
+                self.graph.close(datum)
+                version = datum.version
+                versions.append(version)
+                if version.producer is not None:
+                    if waiter is None:
+                        waiter = Waiter(self.engine.depth)
+                    waiter.waiting += 1
+                    if version.waiters is None:
+                        version.waiters = [waiter]
+                    else:
+                        version.waiters.append(waiter)
+        if waiter is not None and not self.engine.wait(waiter, timeout_s):
+            raise TimeoutError(f"The value is not there after {timeout_s} s.")
+        return versions
+
+    def wait_on(self, *values: Any) -> Any:
+        """The values themselves, for the program's own code: futures, objects that tasks write, and lists of them.
+
+        One argument gives its value, several a list. An object that tasks have changed is brought up to date in place
+        where its type allows. Blocks; raises what a task raised.
+        """
+        found: list[Datum] = []
+        for value in values:
+            self._data(value, found, set())
+        self._await(found)
+        given = [self._synchronised(value) for value in values]
+        return given[0] if len(values) == 1 else given
+
+    def _data(self, value: Any, found: list[Datum], seen: set[int]) -> None:
+        kind = type(value)
+        if kind in PLAIN or id(value) in seen:
+            return
+        if kind is Future:
+            found.append(value)
+            return
+        datum = self.tracker.find(value)
+        if datum is not None:
+            found.append(datum)
+        if kind in (list, tuple, dict) or is_object_array(value):
+            seen.add(id(value))
+            for item in value.values() if kind is dict else value if kind in (list, tuple) else value.flat:
+                self._data(item, found, seen)
+
+    def _synchronised(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in PLAIN:
+            return value
+        if kind is Future:
+            return self._value(value.version)
+        datum = self.tracker.find(value)
+        if datum is not None:
+            latest = self._value(datum.version)
+            if datum.in_place and latest is value:
+                return value
+            updated = _updated(value, latest)
+            if updated is value:
+                # It is the program's own again. A placeholder, which can't be updated, goes on standing for its datum.
+                self.tracker.forget(value)
+            value = updated
+        if kind is list:
+            if any(type(item) not in PLAIN for item in value):
+                return [self._synchronised(item) for item in value]
+        elif kind is tuple:
+            return tuple(self._synchronised(item) for item in value)
+        elif kind is dict:
+            return {key: self._synchronised(item) for key, item in value.items()}
+        elif is_object_array(value):
+            made = value.copy()
+            for place, item in enumerate(value.flat):
+                made.flat[place] = self._synchronised(item)
+            return made
+        return value
+
+    def barrier(self) -> None:
+        """Block until every task so far has ended. Raises the first failure that nobody has seen."""
+        with self.lock:
+            waiter = None
+            if self.live:
+                waiter = Waiter(self.engine.depth)
+                self._idle.append(waiter)
+        if waiter is not None:
+            self.engine.wait(waiter, None)
+        self.raise_unseen()
+
+    def raise_unseen(self) -> None:
+        """Raise the first failure that nobody has seen yet."""
+        with self.lock:
+            unseen, self._unseen = self._unseen, []
+        if unseen:
+            raise unseen[0]
+
+    def _seen(self, error: BaseException) -> None:
+        with self.lock:
+            self._unseen = [other for other in self._unseen if other is not error]
+
+    # -- groups ------------------------------------------------------------------------------------------------
+
+    def open_group(self, name: str) -> None:
+        """Tasks from now on are in this group."""
+        with self.lock:
+            self._group = self._groups[name] = Group(name, self._group)
+
+    def close_group(self, name: str) -> None:
+        """Tasks from now on are not in this group."""
+        with self.lock:
+            if self._group is not None:
+                self._group = self._group.outer
+
+    def barrier_group(self, name: str) -> None:
+        """Block until the group's tasks have ended.
+
+        Raises the COMPSsException that cancelled it, or a task's failure.
+        """
+        group = self._named(name)
+        with self.lock:
+            waiter = None
+            if group.nodes:
+                waiter = Waiter(self.engine.depth)
+                group.waiters.append(waiter)
+        if waiter is not None:
+            self.engine.wait(waiter, None)
+        if group.error is not None:
+            error, group.error = group.error, None
+            raise error
+
+    def cancel_group(self, name: str) -> None:
+        """Cancel the group's tasks: those that wait, and those that run."""
+        group = self._named(name)
+        with self.lock:
+            self._cancel(list(group.nodes), kill=True, why=f"Its group {name!r} was cancelled.")
+
+    def _named(self, name: str) -> Group:
+        if name not in self._groups:
+            raise NotFound(f"There is no group {name!r}.", hint=nearest(name, self._groups))
+        return self._groups[name]
+
+    def cancel(self, future: Future) -> bool:
+        """Cancel the task that would leave this value, if it hasn't ended. Whether it was cancelled."""
+        with self.lock:
+            node = future.version.producer
+            if node is None:
+                return False
+            self._cancel([node], kill=True)
+            return future.version.producer is None
+
+    # -- files and objects -------------------------------------------------------------------------------------
+
+    def datum_of(self, value: Any) -> Datum:
+        """The datum that an object stands for; new where it stood for none."""
+        with self.lock:
+            datum = self.tracker.find(value)
+            if datum is None:
+                stored = self.engine.put(value)
+                datum = Datum(self.graph.version(value=stored), self.engine.in_place)
+                self.tracker.track(value, datum)
+            return datum
+
+    def file(self, path: str) -> Datum:
+        """The datum of a file or folder."""
+        with self.lock:
+            datum = self._files.get(path)
+            if datum is None:
+                datum = self._files[path] = Datum(self.graph.version(), in_place=True)
+            return datum
+
+    def wait_file(self, *paths: Any) -> None:
+        """Block until the files are as their last writers leave them."""
+        data = [self._files[p] for p in map(os.path.abspath, paths) if p in self._files]
+        for version in self._await(data):
+            if version.error is not None:
+                self._seen(version.error)
+                raise version.error
+
+    def open(self, path: Any, mode: str = "r") -> Any:
+        """The file, opened, once its last writer has ended; to write it, once its readers have too."""
+        if not set(mode) & set("wax+"):
+            self.wait_file(path)
+        else:
+            self._settle_file(path)
+        return open(path, mode)
+
+    def file_exists(self, path: Any) -> bool:
+        """Whether the file will be there: it is, or a task will write it."""
+        datum = self._files.get(os.path.abspath(path))
+        return (datum is not None and datum.version.producer is not None) or os.path.exists(path)
+
+    def _settle_file(self, path: Any) -> None:
+        """Block until nobody reads or writes the file."""
+        datum = self._files.get(os.path.abspath(path))
+        if datum is None:
+            return
+        self.wait_file(path)
+        with self.lock:
+            readers = [node for node in datum.readers or () if node.state < DONE]
+            waiter = Waiter(self.engine.depth)
+            for node in readers:
+                node.after = [*(node.after or ()), waiter]  # type: ignore[list-item]
+                waiter.waiting += 1
+        if readers:
+            self.engine.wait(waiter, None)
+
+    def delete_file(self, path: Any) -> bool:
+        """Delete the file or folder once no task needs it. Blocks no more than the tasks before it need."""
+        name = os.path.abspath(path)
+        datum = self._files.get(name)
+        with self.lock:
+            busy = datum is not None and (
+                datum.version.producer is not None or any(n.state < DONE for n in datum.readers or ())
+            )
+        if busy:
+            self._settle_file(path)
+        self._files.pop(name, None)
+        if os.path.isdir(name):
+            shutil.rmtree(name, ignore_errors=True)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+        return True
+
+    def delete_object(self, value: Any) -> bool:
+        """The program won't use the object again: its values go when the tasks that read them have ended."""
+        if type(value) is list:
+            for item in value:
+                if type(item) not in PLAIN:
+                    self.delete_object(item)
+        with self.lock:
+            return self.tracker.forget(value) is not None or type(value) is Future
+
+    # -- the whole ---------------------------------------------------------------------------------------------
+
+    def limit_time(self, seconds: float) -> None:
+        """Cancel what is left, and what runs, when so many seconds are over."""
+
+        def over() -> None:
+            with self.lock:
+                self._cancel(self.engine.nodes(), kill=True, why=f"The wall clock limit of {seconds:g} s is over.")
+
+        timer = threading.Timer(seconds, over)
+        timer.daemon = True
+        timer.start()
+
+    def resize(self, more: int) -> None:
+        """Take so many more workers, or fewer; at least one stays. Raises Invalid where the engine can't."""
+        change = getattr(self.engine, "resize", None)
+        if change is None:
+            raise Invalid(f"The engine {self.engine.name!r} has a fixed number of workers.")
+        with self.lock:
+            change(max(1, self.engine.workers + more))
+
+    def snapshot(self) -> None:
+        """Write down the results of all that has ended, if checkpoints are kept. Blocks until every task has ended."""
+        self.barrier()
+        if self.checkpoint is not None:
+            self.checkpoint.flush()
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def close(self, *, kill: bool = False) -> None:
+        """Wait for all tasks (unless `kill`), and stop the workers. May be called again."""
+        if self._closed:
+            return
+        try:
+            if not kill:
+                with self.lock:
+                    waiter = Waiter(self.engine.depth) if self.live else None
+                    if waiter is not None:
+                        self._idle.append(waiter)
+                if waiter is not None:
+                    self.engine.wait(waiter, None)
+        finally:
+            self._closed = True
+            if self._jobs is not None:
+                self._jobs.close()
+            self.engine.close(kill=kill)
+            for watcher in self.watchers:
+                watcher.close()
+
+
+def _returns(task: Task, binding: Binding) -> int:
+    """How many values this call gives, where that depends on it."""
+    count = task.shape.returns
+    if isinstance(count, int):
+        return count
+    value = evaluate(count, binding.names, task.function.__globals__)
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if not isinstance(value, int) or value < 0:
+        raise Invalid(
+            f"returns={count!r} of {task.name} names no argument and no global that is a whole number.",
+            hint=nearest(count, [*task.shape.names]),
+        )
+    return value
+
+
+def _updated(old: Any, new: Any) -> Any:
+    """`new`, in the object `old` where its type allows: the program's other names for it see the change."""
+    if type(old) is not type(new) or old is new:
+        return new
+    if isinstance(old, list):
+        old[:] = new
+        return old
+    if isinstance(old, dict | set):
+        old.clear()
+        old.update(new)
+        return old
+    if isinstance(old, bytearray):
+        old[:] = new
+        return old
+    shape, kind = getattr(old, "shape", None), getattr(old, "dtype", None)
+    if shape is not None and kind is not None and type(old).__module__ == "numpy":
+        if shape == new.shape and kind == new.dtype and old.flags.writeable:
+            old[...] = new
+            return old
+        return new
+    if hasattr(old, "__dict__") and not hasattr(type(old), "__slots__") and type(old).__module__ != "builtins":
+        state = getattr(new, "__dict__", None)
+        if state is not None and not isinstance(old, type):
+            old.__dict__.clear()
+            old.__dict__.update(state)
+            return old
+    return new
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _say(words: str) -> None:
+    print(f"isthmus: {words}", file=sys.stderr, flush=True)
+
+
+# -- the program of this process ---------------------------------------------------------------------------------
+
+_current: Any = None
+_start_lock = threading.Lock()
+
+
+def current() -> Any:
+    """The program of this process, started with the settings of the environment if there was none."""
+    return _current if _current is not None else start()
+
+
+def running() -> Any:
+    """The program of this process, or None."""
+    return _current
+
+
+def start(**given: Any) -> Any:
+    """Start the program with these settings over those of the environment: see `isthmus.tasks.settings`.
+
+    Called by the first task where nobody has. Raises Invalid where it runs already with others.
+    """
+    global _current
+    with _start_lock:
+        if _current is not None:
+            if given:
+                raise Invalid("Tasks run already.", hint="Call start before the first task, or stop first.")
+            return _current
+        from isthmus.tasks.engines.choice import make
+
+        _current = make(configuration.settings(given))
+        atexit.register(_at_exit)
+    return _current
+
+
+def install(program: Any) -> None:
+    """Make this the program of the process: in a worker."""
+    global _current
+    _current = program
+
+
+def stop(*, kill: bool = False) -> None:
+    """Wait for all tasks and stop the workers; with `kill`, at once. Raises the first failure that nobody has seen."""
+    global _current
+    program, _current = _current, None
+    if program is not None:
+        atexit.unregister(_at_exit)
+        program.close(kill=kill)
+        program.raise_unseen()
+
+
+def _at_exit() -> None:
+    """A program's end is a barrier; one that ends by an exception cancels what is left."""
+    global _failed
+    crashed = getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+    try:
+        stop(kill=crashed)
+    except Exception as error:  # noqa: BLE001  (the last chance to say it)
+        _failed = True
+        sys.excepthook(type(error), error, error.__traceback__)
+
+
+_failed = False
+
+
+def _exit_code() -> None:
+    # At exit an exception does not change the exit code: a job whose tasks failed would be called done.
+    if _failed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+atexit.register(_exit_code)  # early, so it runs late

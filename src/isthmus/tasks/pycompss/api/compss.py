@@ -1,0 +1,6 @@
+"""`@compss`."""
+
+from isthmus.tasks.kinds.decorators import compss
+
+COMPSs = compss
+__all__ = ["COMPSs", "compss"]

@@ -1,0 +1,6 @@
+"""`@constraint`."""
+
+from isthmus.tasks.constraints import constraint
+
+Constraint = constraint
+__all__ = ["Constraint", "constraint"]

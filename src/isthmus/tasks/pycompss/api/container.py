@@ -1,0 +1,6 @@
+"""`@container`."""
+
+from isthmus.tasks.kinds.decorators import container
+
+Container = container
+__all__ = ["Container", "container"]

@@ -1,0 +1,6 @@
+"""`@epilog`."""
+
+from isthmus.tasks.kinds.decorators import epilog
+
+Epilog = epilog
+__all__ = ["Epilog", "epilog"]

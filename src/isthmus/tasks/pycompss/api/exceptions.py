@@ -1,0 +1,5 @@
+"""`COMPSsException`."""
+
+from isthmus.tasks.failures import COMPSsException
+
+__all__ = ["COMPSsException"]

@@ -1,0 +1,6 @@
+"""`@implement`."""
+
+from isthmus.tasks.policies import implement
+
+Implement = implement
+__all__ = ["Implement", "implement"]

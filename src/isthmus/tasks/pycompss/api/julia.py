@@ -1,0 +1,6 @@
+"""`@julia`."""
+
+from isthmus.tasks.kinds.decorators import julia
+
+Julia = julia
+__all__ = ["Julia", "julia"]

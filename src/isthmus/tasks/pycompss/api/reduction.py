@@ -1,0 +1,6 @@
+"""`@reduction`."""
+
+from isthmus.tasks.policies import reduction
+
+Reduction = reduction
+__all__ = ["Reduction", "reduction"]

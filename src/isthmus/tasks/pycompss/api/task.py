@@ -1,0 +1,6 @@
+"""`@task`."""
+
+from isthmus.tasks.declaration import task
+
+Task = task
+__all__ = ["Task", "task"]

@@ -1,0 +1,77 @@
+"""Calls that are more than one call of one function: reductions, alternatives, transformations, jobs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from isthmus.domain.errors import Invalid
+from isthmus.tasks.constraints import units
+from isthmus.tasks.declaration import Task
+from isthmus.tasks.directions import COLLECTION
+
+NOTHING = object()
+
+
+def wanted(task: Task) -> bool:
+    """Whether a call of the task needs a look here."""
+    return bool(task.options.chunk_size or task.alternatives or task.transforms)
+
+
+def before(
+    program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Task, tuple[Any, ...], Mapping[str, Any], Any]:
+    """The call to make instead, or its result."""
+    for transform in reversed(task.transforms):
+        args, kwargs = transform.apply(task, args, kwargs)
+    if task.alternatives:
+        task = _possible(program, task)
+    if task.options.chunk_size:
+        return task, args, kwargs, _reduce(program, task, args, kwargs)
+    return task, args, kwargs, NOTHING
+
+
+def _possible(program: Any, task: Task) -> Task:
+    """The first implementation whose constraints this machine can meet."""
+    trouble: Invalid | None = None
+    for candidate in (task, *task.alternatives):
+        try:
+            units(candidate, {}, program.engine.workers)
+            return candidate
+        except Invalid as error:
+            trouble = trouble or error
+    assert trouble is not None
+    raise trouble
+
+
+def _reduce(program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """A tree of calls, each of at most `chunk_size` elements."""
+    shape, size = task.shape, task.options.chunk_size
+    name = next((n for n, how in shape.parameters.items() if how.kind == COLLECTION and not how.writes), None)
+    if name is None:
+        raise Invalid(
+            f"{task.name} is a reduction, but takes no COLLECTION_IN.", hint="Declare the collection's direction."
+        )
+    given = dict(zip(shape.names, args, strict=False)) | dict(kwargs)
+    whole = task.options.chunk_size
+    plain = _plain(task)
+    elements = list(program.wait_on(given[name]) if not isinstance(given[name], list | tuple) else given[name])
+    while len(elements) > whole:
+        step: list[Any] = []
+        for begin in range(0, len(elements), size):
+            chunk = elements[begin : begin + size]
+            step.append(chunk[0] if len(chunk) == 1 else program.call(plain, (), {**given, name: chunk}))
+        elements = step
+    return program.call(plain, (), {**given, name: elements})
+
+
+def _plain(task: Task) -> Task:
+    """The same task, without its reduction: a call of it is one call."""
+    plain: Task | None = task.__dict__.get("_step")
+    if plain is None:
+        from isthmus.tasks.declaration import Options
+
+        values = {field: getattr(task.options, field) for field in Options.__dataclass_fields__}
+        plain = Task(task.function, Options(**{**values, "chunk_size": 0}), task.declared)
+        plain.constraints, plain.around, plain.kind = task.constraints, task.around, task.kind
+        plain.stands_for = task
+        task.__dict__["_step"] = plain
+    return plain

@@ -1,0 +1,554 @@
+"""The panel in a real browser, against a real control plane with real jobs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import axe_playwright_python
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
+
+from isthmus.client import Client
+from isthmus.domain.jobs import Array, JobRequest, Output, Resources
+from isthmus.domain.states import JobState
+from isthmus.domain.users import Role
+from tests.testbed.control import ControlPlane
+from tests.testbed.waiting import wait_for
+
+CHROMIUM = "/usr/bin/chromium"
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+PATIENT_MS = 30_000
+expect.set_options(timeout=PATIENT_MS)
+
+# Learns something, slowly enough to be watched: until the file `go` is in its folder, as fast as one says.
+TRAIN = """#!/usr/bin/env python3
+import os, time
+rate = float(os.environ.get("lr", "0.1"))
+for step in range(int(os.environ.get("steps", "20"))):
+    print(f"isthmus: step={step} loss={1 / (1 + rate * step):.4f} accuracy={1 - 1 / (1 + rate * step):.4f}")
+    print(f"line {step} of the log", flush=True)
+    time.sleep(float(os.environ.get("pause", "0")))
+"""
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane(tmp_path_factory.mktemp("panel")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(plane: ControlPlane) -> Iterator[Client]:
+    with Client(plane.url, plane.token, patience_s=60) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+SignedIn = Callable[..., Page]
+
+
+@pytest.fixture
+def signed_in(chromium: Browser, plane: ControlPlane, client: Client) -> Iterator[SignedIn]:
+    """A page of a fresh browser that is signed in; what goes wrong in its scripts fails the test."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def open_page(token: str = "", **settings: object) -> Page:
+        settings.setdefault("viewport", {"width": 1360, "height": 850})
+        context = chromium.new_context(base_url=plane.url, **settings)  # type: ignore[arg-type]
+        context.set_default_timeout(PATIENT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+        with Client(plane.url, token or plane.token) as mine:
+            page.goto(mine.users.sign_in_link().url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def running(client: Client, **more: object) -> int:
+    job = client.jobs.submit(JobRequest(command=("sleep", "600"), **more))  # type: ignore[arg-type]
+    wait_for(lambda: client.jobs.get(job.id).state is JobState.RUNNING, f"job {job.id} to run", deadline_s=60)
+    return job.id
+
+
+def ended(client: Client, request: JobRequest, state: JobState = JobState.COMPLETED) -> int:
+    job = client.jobs.submit(request)
+    assert client.jobs.wait(job.id).state is state
+    return job.id
+
+
+def ready(page: Page) -> None:
+    """Wait until the page hears keys."""
+    expect(page.locator("html[data-ready=yes]")).to_be_attached()
+
+
+def test_submit_and_watch_it_live(signed_in: SignedIn, client: Client) -> None:
+    page = signed_in()
+    page.get_by_role("link", name="Submit", exact=True).click()
+    page.get_by_label("Name", exact=True).fill("watched")
+    page.get_by_label("Script", exact=True).fill(TRAIN)
+    expect(page.locator("#preview")).to_contain_text("it goes here")
+    expect(page.locator("#preview")).to_contain_text("local")
+    page.get_by_text("Environment", exact=True).click()
+    for row, (name, value) in enumerate({"steps": "30", "pause": "0.3"}.items()):
+        page.locator(f'[name="env[{row}].name"]').fill(name)
+        page.locator(f'[name="env[{row}].value"]').fill(value)
+        if row == 0:
+            page.locator('[data-rows="env"]').get_by_role("button", name="More rows").click()
+    page.locator(".side").get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile(r"/jobs/\d+$"))
+    expect(page.locator(".said")).to_contain_text("is submitted")
+    number = int(page.url.rpartition("/")[2])
+    # Nothing is loaded again from here on.
+    page.evaluate("window.mine = true")
+    expect(page.locator("#job .badge").first).to_have_text("RUNNING")
+    expect(page.locator("#log-text")).to_contain_text("line 5 of the log")
+    expect(page.locator("figure.chart[data-name=loss] canvas")).to_be_visible()
+    expect(page.locator("#job .badge").first).to_have_text("COMPLETED", timeout=60_000)
+    expect(page.locator("#log-text")).to_contain_text("line 29 of the log")
+    expect(page.get_by_role("button", name="Kill")).to_be_hidden()
+    assert page.evaluate("window.mine") is True
+    spec = client.jobs.get(number).spec
+    assert spec is not None
+    assert (spec.name, spec.script, spec.env) == ("watched", TRAIN, {"steps": "30", "pause": "0.3"})
+
+
+def test_kill_and_retry(signed_in: SignedIn, client: Client) -> None:
+    number = running(client, name="endless")
+    page = signed_in()
+    page.goto(f"/jobs/{number}")
+    page.once("dialog", Dialog.dismiss)
+    page.get_by_role("button", name="Kill").click()
+    assert client.jobs.get(number).kill_by == ""
+    page.once("dialog", Dialog.accept)
+    page.get_by_role("button", name="Kill").click()
+    expect(page.locator("#job .badge").first).to_have_text("KILLED")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".said")).to_contain_text("queued again")
+    wait_for(lambda: client.jobs.get(number).state is JobState.RUNNING, "it to run again", deadline_s=60)
+    client.jobs.kill(number)
+    client.jobs.wait(number)
+
+
+def test_reading_and_killing_work_without_javascript(signed_in: SignedIn, client: Client) -> None:
+    first, second = running(client, name="quiet one"), running(client, name="quiet two")
+    page = signed_in(java_script_enabled=False)
+    page.goto("/jobs?q=quiet")
+    assert page.locator("tbody tr").count() == 2
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page.locator("tbody").inner_text())
+    for number in (first, second):
+        page.get_by_label(f"Mark job {number}").check()
+    page.locator("#bulk-bar").get_by_role("button", name="Kill").click()
+    assert "2 jobs: asked to end" in page.locator(".said").inner_text()
+    assert {job.state for job in (client.jobs.wait(first), client.jobs.wait(second))} == {JobState.KILLED}
+    page.goto(f"/jobs/{first}")
+    assert "KILLED" in page.locator("#job").inner_text()
+    page.get_by_role("link", name="Page", exact=True).click()
+    assert "bytes 0 to" in page.locator("main").inner_text()
+
+
+def test_a_viewer_may_look_and_not_touch(signed_in: SignedIn, client: Client, plane: ControlPlane) -> None:
+    number = running(client, name="not yours")
+    client.users.add("vera", Role.VIEWER)
+    token = client.tokens.create("v", user="vera").token
+    page = signed_in(token)
+    page.goto(f"/jobs/{number}")
+    expect(page.locator("#job .badge").first).to_have_text("RUNNING")
+    assert page.get_by_role("button", name="Kill").count() == 0
+    assert page.get_by_role("link", name="Submit", exact=True).count() == 0
+    # Whatever the page shows: the server decides.
+    csrf = page.locator("meta[name=csrf]").get_attribute("content") or ""
+    assert "vera is a viewer" in page.request.post(f"/jobs/{number}/kill", form={"csrf": csrf}).text()
+    assert client.jobs.get(number).kill_by == ""
+    # And not without our own form's mark, nor by another site's.
+    admin = signed_in()
+    assert admin.request.post(f"/jobs/{number}/kill", form={"csrf": "guessed"}).status == 403
+    csrf = admin.locator("meta[name=csrf]").get_attribute("content") or ""
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert admin.request.post(f"/jobs/{number}/kill", form={"csrf": csrf}, headers=foreign).status == 403
+    assert client.jobs.get(number).kill_by == ""
+    client.jobs.kill(number)
+    client.jobs.wait(number)
+
+
+def test_compare_a_sweep(signed_in: SignedIn, client: Client) -> None:
+    sweep = Array(parameters=({"lr": 0.1, "batch": 16}, {"lr": 0.5, "batch": 32}, {"lr": 2.0, "batch": 32}))
+    jobs = client.jobs.submit_many([JobRequest(name="sweep", script=TRAIN, array=sweep)])
+    for job in jobs:
+        assert client.jobs.wait(job.id).state is JobState.COMPLETED
+    page = signed_in()
+    page.goto("/jobs?q=sweep")
+    page.get_by_label("Mark all on this page").check()
+    expect(page.locator(".marked.muted")).to_have_text("3 marked")
+    page.get_by_role("button", name="Compare").click()
+    table = page.locator("#compare-table")
+    for word in ("lr", "batch", "loss", "accuracy"):
+        expect(table.locator("thead")).to_contain_text(word)
+    expect(table).to_contain_text("2.0")
+    assert "steps" not in table.locator("thead").inner_text()  # it is the same in all
+    expect(page.locator("#compare-charts[data-drawn=yes]")).to_be_visible()
+    assert page.locator("#compare-charts canvas").count() == 2
+    expect(page.locator("#parallel-canvas")).to_be_visible()
+    with page.expect_download() as kept:
+        page.locator("#parallel .png").click()
+    assert Path(kept.value.path()).read_bytes().startswith(b"\x89PNG")
+    with page.expect_download() as kept:
+        page.get_by_role("link", name="CSV").click()
+    rows = Path(kept.value.path()).read_text().splitlines()
+    assert len(rows) == 4
+    assert rows[0].startswith("job,name,state,site,")
+    assert "accuracy last" in rows[0]
+
+
+def test_an_upload_goes_on_where_it_was_cut(signed_in: SignedIn, client: Client, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 80_000  # 20 MB: three pieces
+    file = tmp_path / "Prices 2024.bin"
+    file.write_bytes(content)
+    page = signed_in()
+    page.goto("/datasets")
+    sent: list[str] = []
+
+    def cut(route: object, request: object) -> None:
+        sent.append(request.url)  # type: ignore[attr-defined]
+        if len(sent) == 2:
+            route.abort()  # type: ignore[attr-defined]
+        else:
+            route.continue_()  # type: ignore[attr-defined]
+
+    page.route("**/uploads/*?offset=*", cut)
+    page.get_by_label("File", exact=True).set_input_files(file)
+    expect(page.locator("#up-name")).to_have_value("Prices-2024")
+    page.get_by_role("button", name="Upload").click()
+    expect(page).to_have_url(re.compile(r"/datasets/Prices-2024@1$"), timeout=60_000)
+    assert [url.rpartition("=")[2] for url in sent][:3] == ["0", str(8 << 20), str(8 << 20)]
+    expect(page.get_by_text("the server's store")).to_be_visible()
+    assert client.datasets.get("Prices-2024").size == len(content)
+    # A bad name is told at the form, which keeps what was typed.
+    page.goto("/datasets")
+    page.get_by_label("File", exact=True).set_input_files(file)
+    page.locator("#up-name").fill("a/b")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#up-fault")).to_contain_text("is not a name")
+    expect(page.locator("#up-name")).to_have_value("a/b")
+
+
+def test_a_session_that_is_over(signed_in: SignedIn, client: Client) -> None:
+    token = client.tokens.create("for a while")
+    page = signed_in(token.token)
+    page.goto("/jobs?q=nothing")
+    client.tokens.revoke(token.id)
+    page.get_by_role("link", name="Sites").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.locator(".said")).to_contain_text("not good any more")
+    page.get_by_label("Access token").fill("ist_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".said.error")).to_contain_text("unknown")
+    page.get_by_label("Access token").fill(client.tokens.create("again").token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(re.compile("/sites$"))  # where one wanted to go
+    page.locator("details.me summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto("/jobs")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_sign_in_by_password(signed_in: SignedIn, client: Client, plane: ControlPlane, chromium: Browser) -> None:
+    page = signed_in()
+    page.goto("/settings")
+    page.get_by_label("New password").fill("correct horse")
+    page.get_by_label("Again").fill("correct house")
+    page.locator("form[action='/settings/password'] button").click()
+    expect(page.locator("#again-fault")).to_contain_text("not the same")
+    page.get_by_label("New password").fill("correct horse battery")
+    page.get_by_label("Again").fill("correct horse battery")
+    page.locator("form[action='/settings/password'] button").click()
+    expect(page.locator(".said")).to_contain_text("Your password is set")
+    with chromium.new_context(base_url=plane.url) as context:
+        fresh = context.new_page()
+        fresh.goto("/jobs")
+        fresh.get_by_label("Name").fill("admin")
+        fresh.get_by_label("Password").fill("wrong horse battery")
+        fresh.get_by_role("button", name="Sign in").click()
+        expect(fresh.locator(".said.error")).to_contain_text("don't go together")
+        expect(fresh.get_by_label("Name")).to_have_value("admin")
+        fresh.get_by_label("Password").fill("correct horse battery")
+        fresh.get_by_role("button", name="Sign in").click()
+        expect(fresh).to_have_url(re.compile("/jobs$"))
+        cookie = next(one for one in context.cookies() if one["name"].endswith("-session"))
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+
+
+def test_the_server_goes_away_and_comes_back(signed_in: SignedIn, client: Client, plane: ControlPlane) -> None:
+    page = signed_in()
+    page.goto("/jobs?q=afterwards")
+    expect(page.locator("tbody")).to_contain_text("No job is like that")
+    plane.kill()
+    expect(page.locator("#news")).to_contain_text("does not answer")
+    plane.start()
+    expect(page.locator("#news")).to_contain_text("is back")
+    ended(client, JobRequest(name="afterwards", command=("true",)))
+    expect(page.locator("tbody")).to_contain_text("afterwards")
+    expect(page.locator("tbody .badge").first).to_have_text("COMPLETED")
+
+
+def test_bad_input_is_told_at_its_field(signed_in: SignedIn) -> None:
+    page = signed_in()
+    page.goto("/submit")
+    page.get_by_label("Command", exact=True).fill("python3 'unclosed")
+    page.get_by_label("Cores on a node").fill("9000")
+    page.locator(".side").get_by_role("button", name="Submit").click()
+    expect(page.locator(".said.error")).to_contain_text("It was not submitted")
+    expect(page.locator("[id='f:command']")).to_contain_text("No closing quotation")
+    expect(page.get_by_label("Command", exact=True)).to_have_value("python3 'unclosed")
+    expect(page.get_by_label("Cores on a node")).to_have_value("9000")
+    page.get_by_label("Command", exact=True).fill("python3 x.py")
+    expect(page.locator("#preview")).to_contain_text("does not fit")
+    page.locator(".side").get_by_role("button", name="Submit").click()
+    expect(page.locator("[id='f:resources.cpus']")).to_contain_text("it needs 9000 cores")
+    page.get_by_label("Cores on a node").fill("1")
+    page.get_by_label("Memory on a node").fill("much")
+    page.locator(".side").get_by_role("button", name="Submit").click()
+    expect(page.locator("[id='f:resources.mem']")).to_contain_text("is not a size")
+    expect(page.get_by_label("Memory on a node")).to_have_value("much")
+
+
+def test_strange_names_stay_harmless_and_readable(signed_in: SignedIn, client: Client) -> None:
+    nasty = "\"'><img src=x onerror=alert(1)>"
+    script = (
+        "#!/bin/sh\n"
+        'echo "isthmus: <i>loss</i>=1 step=1"\n'
+        'echo \'{"<b>bold</b>": 2.5, "step": 1}\' >> "$ISTHMUS_METRICS"\n'
+        "echo '<script>alert(2)</script> \u202etxet \U0001f600'\n"
+        "printf '<b>x</b>,\"q\"\\n1,<script>alert(3)</script>\\n' > '<b>\U0001f600 שלום.csv'\n"
+    )
+    number = ended(
+        client,
+        JobRequest(
+            name="שלום עולם مرحبا",
+            script=script,
+            labels={"<b>team</b>": nasty},
+            outputs=(Output(path="*.csv"),),
+        ),
+    )
+    failed = ended(client, JobRequest(command=("sh", "-c", f"echo '{nasty[2:]}' >&2; exit 3")), JobState.FAILED)
+    page = signed_in()
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    for path in (
+        "/",
+        "/jobs",
+        f"/jobs/{number}",
+        f"/jobs/{failed}",
+        f"/compare?job={number}",
+        "/events",
+        "/jobs?q=" + nasty,
+    ):
+        page.goto(path)
+        assert page.locator("main img, main b, main i, main script").count() == 0, path
+    page.goto(f"/jobs/{number}")
+    expect(page.locator("h1 bdi")).to_have_text("שלום עולם مرحبا")
+    expect(page.locator("#log-text")).to_contain_text("<script>alert(2)</script>")
+    page.get_by_role("link", name="<b>\U0001f600 שלום.csv", exact=True).click()
+    expect(page.locator("th").first).to_have_text("<b>x</b>")
+    expect(page.locator("td").nth(1)).to_have_text("<script>alert(3)</script>")
+
+
+def test_priority_and_the_queue(signed_in: SignedIn, client: Client) -> None:
+    blockers = [running(client, name="blocker")]
+    big = JobRequest(name="turn", command=("true",), resources=Resources(cpus=10_000), wait_for_site=True)
+    first, second, third = (client.jobs.submit(big).id for _ in range(3))
+    page = signed_in()
+    page.goto("/jobs?order=queue&q=turn")
+
+    def order() -> list[str]:
+        return page.locator("tbody .id").all_inner_texts()
+
+    assert order() == [str(first), str(second), str(third)]
+    page.locator(f"#row-{third}").drag_to(page.locator(f"#row-{first}"))
+    expect(page.locator(".said")).to_contain_text(f"Job {third}: priority 1")
+    page.goto("/jobs?order=queue&q=turn")
+    assert order() == [str(third), str(first), str(second)]
+    page.get_by_label(f"Mark job {second}").check()
+    page.get_by_label("Priority", exact=True).fill("7")
+    page.locator("#bulk-bar").get_by_role("button", name="Set").click()
+    expect(page.locator(".said")).to_contain_text(f"Job {second}: priority 7")
+    assert client.jobs.get(second).priority == 7
+    # Why it waits: the page of the job says it for each site.
+    page.goto(f"/jobs/{first}")
+    expect(page.locator("#explain")).to_contain_text("it needs 10000 cores")
+    expect(page.locator("#explain")).to_contain_text("does not fit")
+    client.jobs.kill(first, second, third, *blockers)
+    for number in blockers:
+        client.jobs.wait(number)
+
+
+def test_views_filters_and_keys(signed_in: SignedIn, client: Client) -> None:
+    number = ended(client, JobRequest(name="findable", command=("true",), labels={"team": "vision"}))
+    page = signed_in()
+    ready(page)
+    page.keyboard.press("/")
+    page.keyboard.type(str(number))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"/jobs/{number}$"))
+    page.goto("/jobs?label=team=vision&state=COMPLETED")
+    assert page.locator("tbody tr").count() == 1
+    page.get_by_label("Name of this view").fill("vision's own")
+    page.get_by_role("button", name="Save view").click()
+    page.goto("/jobs")
+    page.get_by_role("link", name="vision's own").click()
+    expect(page).to_have_url(re.compile("label=team%3Dvision"))
+    ready(page)
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.get_by_label(f"Mark job {number}")).to_be_checked()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"/jobs/{number}$"))
+    ready(page)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    expect(page).to_have_url(re.compile("/sites$"))
+
+
+def test_a_long_log(signed_in: SignedIn, client: Client) -> None:
+    lines = 400_000
+    script = f"#!/bin/sh\nseq -f 'line %.0f of many' 1 {lines}\necho needle in the hay\nseq -f 'after %.0f' 1 2000\n"
+    number = ended(client, JobRequest(name="talkative", script=script))
+    page = signed_in()
+    page.goto(f"/jobs/{number}")
+    text = page.locator("#log-text")
+    expect(text).to_contain_text("after 2000")
+    assert text.evaluate("pre => pre.textContent.length") < 200_000
+    page.get_by_label("Search the log").fill("NEEDLE")
+    page.keyboard.press("Enter")
+    expect(page.locator("#log-hits")).to_contain_text("1 found")
+    page.locator("#log-hits button").click()
+    expect(text).to_contain_text(f"line {lines} of many")
+    for _ in range(3):
+        text.evaluate("pre => { pre.scrollTop = 0; }")
+        wait_for(lambda: text.evaluate("pre => pre.scrollTop") > 0, "an earlier piece of the log")
+    assert text.evaluate("pre => pre.textContent.length") < 2_200_000
+    with page.expect_download() as kept:
+        page.locator("#log").get_by_role("link", name="Download").click()
+    assert Path(kept.value.path()).read_text().count("\n") == lines + 2001
+
+
+def test_sites_and_people(signed_in: SignedIn, client: Client) -> None:
+    page = signed_in()
+    page.goto("/sites/local")
+    page.get_by_role("button", name="Drain").click()
+    expect(page.locator(".lead .badge")).to_have_text("draining")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".lead .badge")).to_have_text("up")
+    page.get_by_role("button", name="Test").click()
+    expect(page.locator(".said")).to_contain_text("local answered")
+    page.goto("/add-site")
+    page.get_by_label("Name", exact=True).fill("Bad Name")
+    page.get_by_label("Address").fill("local:")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator("#name-error")).to_contain_text("is not a name for a site")
+    page.get_by_label("Address").fill("/etc/passwd")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator(".said.error")).to_contain_text("is not the address of a site")
+    expect(page.get_by_label("Address")).to_have_value("/etc/passwd")
+    page.goto("/people")
+    page.locator("form[action='/people'] input[name=name]").fill("mara")
+    page.get_by_role("button", name="Add").click()
+    token = page.locator(".token").inner_text()
+    assert Client(page.url.partition("/people")[0], token).users.me().user == "mara"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(signed_in: SignedIn, client: Client, scheme: str) -> None:
+    good = ended(client, JobRequest(name="good", script=TRAIN, outputs=()))
+    bad = ended(client, JobRequest(name="bad", command=("sh", "-c", "exit 3")), JobState.FAILED)
+    page = signed_in(color_scheme=scheme)
+    paths = [
+        "/",
+        "/jobs",
+        f"/jobs/{good}",
+        f"/jobs/{bad}?explain=1",
+        "/submit",
+        f"/compare?job={good}&job={bad}",
+        "/sites",
+    ]
+    paths += ["/sites/local", "/datasets", "/images", "/people", "/events", "/settings", "/add-site", "/no-such-page"]
+    if scheme == "dark":  # other colours, the same structure
+        paths = ["/", "/jobs", f"/jobs/{bad}?explain=1", "/submit", "/sites", "/no-such-page"]
+    found = []
+    for path in paths:
+        page.goto(path)
+        page.evaluate(AXE)
+        result = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'], resultTypes: []})")
+        for fault in result["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                found.append((path, fault["id"], [node["html"][:200] for node in fault["nodes"]][:3]))
+    assert not found, "\n".join(map(str, found))
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in paths if scheme == "light" else ():
+        page.goto(path)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, path
+
+
+def test_what_every_answer_says(plane: ControlPlane, client: Client) -> None:
+    with httpx.Client(base_url=plane.url) as browser:
+        answer = browser.get("/jobs")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=%2Fjobs")
+        answer = browser.get("/sign-in?next=https://elsewhere.example/")
+        assert 'name="next" value="/"' in answer.text
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "style=" not in answer.text
+        assert not re.search(r"<script(?! src)", answer.text)
+        link = client.users.sign_in_link().url
+        assert browser.get(link).status_code == 303
+        assert browser.get("/jobs").status_code == 200
+        again = browser.get(link)
+        assert (again.status_code, "used already" in again.text) == (401, True)
+        for path in ("/", "/jobs", "/submit", "/sites", "/datasets", "/people", "/settings", "/events", "/compare"):
+            text = browser.get(path).text
+            assert "style=" not in text, path
+            assert " on" not in re.sub(r'"[^"]*"', "", " ".join(re.findall(r"<[a-z][^>]*>", text))), path
+        assert browser.get("/v1/jobs").status_code == 401  # the API takes tokens, never cookies
+        assert browser.get("/nowhere").status_code == 404
+        assert browser.get("/static/x/../../visitor.py").status_code == 404
+
+
+def test_live_is_told_to_many(plane: ControlPlane, client: Client) -> None:
+    with httpx.Client(base_url=plane.url, timeout=30) as browser:
+        browser.get(client.users.sign_in_link().url)
+        with browser.stream("GET", "/live") as stream:
+            lines = stream.iter_lines()
+            assert next(line for line in lines if line.startswith("event")) == "event: hello"
+            job = client.jobs.submit(JobRequest(name="heard", command=("true",)))
+            until = time.monotonic() + 30
+            states: list[str] = []
+            for line in lines:
+                if line.startswith("data: {") and line != "data: {}":
+                    cells = json.loads(line[6:]).get("cells", {}).get(str(job.id))
+                    states += re.findall(r'badge \w+" title="[^"]*">(\w+)<', cells["state"]) if cells else []
+                if "COMPLETED" in states:
+                    break
+                assert time.monotonic() < until, states

@@ -1,0 +1,103 @@
+"""deadline-cost in the supervisor, over a site in memory: starts, stops, and a crash between the two."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from isthmus.control import places
+from isthmus.db import sites as site_rows
+from isthmus.domain.errors import Invalid
+from isthmus.domain.jobs import JobRequest, Resources, Retry, Sizing
+from isthmus.domain.reasons import Reason
+from isthmus.domain.sites import GpuKind, Inventory, NodeType, Queue, SiteSpec
+from isthmus.domain.states import JobState
+from isthmus.domain.units import Seconds
+from isthmus.testing.site import FakeSite
+from tests.unit.control.conftest import Plane
+
+NODE = NodeType(name="g", count=1, cpus=8, gpus=(GpuKind(type="a100", count=2),))
+GPUS = Inventory(host="h", workdir="/w", python="3.11", queues=(Queue(name="main", default=True, nodes=(NODE,)),))
+
+
+async def gpu_site(plane: Plane) -> FakeSite:
+    fake = await plane.add("gpus", inventory=GPUS, obedient=False)
+
+    def write(conn: Any) -> None:
+        spec = SiteSpec(name="gpus", kind="local", policy="deadline-cost", restart=Seconds(2))
+        row = next(row for row in site_rows.every(conn) if row.name == "gpus")
+        site_rows.change(conn, row.id, spec=places.write_site(spec), inventory=places.write_inventory(GPUS))
+
+    await plane.db.write(write)
+    return fake
+
+
+def job(within_s: float, *times: int, **more: Any) -> JobRequest:
+    return JobRequest(
+        command=("train",),
+        resources=Resources(gpus=2),
+        sizing=Sizing(times={"a100": tuple(Seconds(each) for each in times)}, late_per_hour=1000.0),
+        deadline=datetime.now(UTC) + timedelta(seconds=within_s),
+        checkpoint=True,
+        retry=Retry(attempts=1),
+        **more,
+    )
+
+
+async def gpus_of(plane: Plane, job_id: int) -> list[int]:
+    return [one.plan["gpus"] for one in await plane.jobs.attempts(plane.caller, job_id)]
+
+
+async def test_an_urgent_job_takes_the_place_of_one_that_can_wait_across_a_crash(plane: Plane) -> None:
+    site = await gpu_site(plane)
+    plane.lead()
+    long = await plane.submit(job(40_000, 6000, 4000))
+    key = await plane.placed(long.id, site)
+    assert await gpus_of(plane, long.id) == [1]
+    site.start(key)
+    await plane.until(lambda view: view.state is JobState.RUNNING, long.id)
+    site.report(key, "progress", done=1, total=4)
+
+    urgent = await plane.submit(job(3500, 5000, 3000))
+    await site.called("kill")
+    await plane.stop()  # before the stopped attempt has ended: the mark alone says that it was no kill
+    site.finish(key, exit_code=1, reason=Reason.KILLED)
+    plane.lead()
+    second = await plane.placed(urgent.id, site)
+    assert await gpus_of(plane, urgent.id) == [2]
+    first = (await plane.jobs.attempts(plane.caller, long.id))[0]
+    assert first.reason is Reason.PREEMPTED
+    waiting = await plane.jobs.get(plane.caller, long.id)
+    assert waiting.state is JobState.QUEUED
+
+    site.start(second)
+    site.finish(second)
+    await plane.done(urgent.id)
+    last = await plane.placed(long.id, site, attempts=2)
+    site.start(last)
+    site.finish(last)
+    (done,) = await plane.done(long.id)
+    assert done.state is JobState.COMPLETED  # though retry.attempts is 1
+
+
+async def test_a_kill_by_a_person_goes_before(plane: Plane) -> None:
+    site = await gpu_site(plane)
+    plane.lead()
+    long = await plane.submit(job(40_000, 6000, 4000))
+    key = await plane.placed(long.id, site)
+    site.start(key)
+    await plane.until(lambda view: view.state is JobState.RUNNING, long.id)
+    await plane.submit(job(3500, 5000, 3000))
+    await site.called("kill")
+    await plane.jobs.kill(plane.caller, [long.id])
+    site.finish(key, exit_code=1, reason=Reason.KILLED)
+    (done,) = await plane.done(long.id)
+    assert done.state is JobState.KILLED
+
+
+async def test_sizing_without_a_run_time_is_refused(plane: Plane) -> None:
+    await gpu_site(plane)
+    request = dataclasses.replace(job(100, 50), sizing=Sizing())
+    with pytest.raises(Invalid, match="How long the job takes is not said"):
+        await plane.submit(request)
