@@ -139,8 +139,8 @@ class Cases:
         process = self._write(
             f"echo{count}.cwl",
             "cwlVersion: v1.2\nclass: Workflow\nrequirements: {ScatterFeatureRequirement: {}}\n"
-            f"inputs: {{msg: {'string[]' if scatter else 'string'}}}\n"
-            f"outputs: {{out: {{type: {'File[]' if scatter else 'File'}, outputSource: say/out}}}}\nsteps:\n  say:\n"
+            f"inputs: {{msg: '{'string[]' if scatter else 'string'}'}}\n"
+            f"outputs: {{out: {{type: '{'File[]' if scatter else 'File'}', outputSource: say/out}}}}\nsteps:\n  say:\n"
             + ("    scatter: msg\n" if scatter else "")
             + f"    in: {{msg: msg}}\n    out: [out]\n    run:\n{inner}\n",
         )

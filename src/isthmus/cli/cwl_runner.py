@@ -45,7 +45,7 @@ def main(words: list[str] | None = None) -> None:
         code = _run(options, rest)
     except IsthmusError as error:
         _tell(error)
-        code = 1
+        code = UNSUPPORTED if error.code == "unsupported-requirement" else 1
     except KeyboardInterrupt:
         code = 130
     sys.stdout.flush()

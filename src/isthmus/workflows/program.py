@@ -35,6 +35,9 @@ class Program(Protocol):
     def inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The graph's inputs from what a person gave. Raises Invalid."""
 
+    def contained(self) -> str:
+        """The first place where a container is required; "" if none is."""
+
     def prepare(self, task: str, step: Step, inputs: dict[str, Any]) -> dict[str, Any] | None:
         """The inputs of a task as it is to run, or None: it is skipped. Raises StepFailed."""
 

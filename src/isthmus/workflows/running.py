@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isthmus.domain.errors import Unavailable
 from isthmus.workflows.dataflow.machine import Finish
 from isthmus.workflows.driver.drive import Drive, Places, Watcher
 from isthmus.workflows.driver.guardian import Guardian
@@ -114,7 +115,15 @@ async def _drive(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
     async with AsyncExitStack() as stack:
-        on_this_machine = OnThisMachine(Here(root, engine=settings.engine, guardian=guardian), cpus=settings.cpus)
+        here = Here(root, engine=settings.engine, guardian=guardian)
+        if abroad is None and program.contained() and not here.contained:
+            raise Unavailable(
+                "This process needs a container engine, and there is none on this machine.",
+                hint="Install podman, docker, apptainer or charliecloud, or bind the step to a site that has one.",
+                place=program.contained(),
+                code="no-engine",
+            )
+        on_this_machine = OnThisMachine(here, cpus=settings.cpus)
         places: Places = on_this_machine
         sites: AtSites | None = None
         keys: dict[str, str] = {}

@@ -5,7 +5,7 @@ from typing import Any
 
 from isthmus.documents import Map, Seq, place_of
 from isthmus.domain.errors import Invalid, nearest
-from isthmus.workflows.cwl import loading, typing_dsl, vocabulary
+from isthmus.workflows.cwl import loading, vocabulary
 from isthmus.workflows.cwl.loading import Library, short
 from isthmus.workflows.cwl.model import (
     Binding,
@@ -29,6 +29,7 @@ from isthmus.workflows.dataflow.graph import MISSING
 
 MOST_FAULTS = 10
 DEEPEST = 64
+UNSUPPORTED = "unsupported-requirement"  # the code of faults that another runner might not have
 
 
 def read(address: str, library: Library | None = None) -> Process:
@@ -41,7 +42,7 @@ def read(address: str, library: Library | None = None) -> Process:
             first.message,
             place=first.place,
             hint=first.hint if len(reader.faults) == 1 else "",
-            code="cwl",
+            code=first.code,
             faults=tuple(reader.faults[:MOST_FAULTS]),
         )
     assert found is not None
@@ -394,11 +395,14 @@ class _Reader:
             known = _known_name(name, namespaces)
             if known not in vocabulary.REQUIREMENTS:
                 if field == "requirements":
-                    self.fault(
-                        f"There is no requirement {name!r} here.",
-                        place_of(node.get(field), name) or place_of(entry) or place_of(node, field),
-                        nearest(name, vocabulary.REQUIREMENTS)
-                        or "As a hint it would be ignored; as a requirement it can't be.",
+                    self.faults.append(
+                        Invalid(
+                            f"There is no requirement {name!r} here.",
+                            place=place_of(node.get(field), name) or place_of(entry) or place_of(node, field),
+                            hint=nearest(name, vocabulary.REQUIREMENTS)
+                            or "As a hint it would be ignored; as a requirement it can't be.",
+                            code=UNSUPPORTED,
+                        )
                     )
                 continue
             spec = entry if isinstance(entry, Map) else Map(file=node.file, line=node.line)
@@ -496,6 +500,3 @@ def _list(value: Any) -> list[Any]:
 
 def _doc(value: Any) -> str:
     return "\n".join(str(each) for each in _list(value))
-
-
-__all__ = ["read", "typing_dsl"]

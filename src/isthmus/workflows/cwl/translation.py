@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from isthmus.domain.errors import Invalid, nearest
-from isthmus.workflows.cwl import context, files, inputs, outputs, tool, types
+from isthmus.domain.errors import Invalid, Unavailable, nearest
+from isthmus.workflows.cwl import context, files, inputs, javascript, model, outputs, tool, types
 from isthmus.workflows.cwl.expressions import Script
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.javascript import Node
@@ -65,6 +65,15 @@ class CwlProgram:
     def inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """See Program."""
         now = context.context(self.process, self._top, self._script)
+        if not javascript.program():
+            for one in model.processes(self.process):
+                if "InlineJavascriptRequirement" in one.requirements:
+                    raise Unavailable(
+                        "This process needs JavaScript, and there is no node on this machine.",
+                        hint="Install Node.js, so that `node` is on the path.",
+                        place=one.place,
+                        code="no-node",
+                    )
         try:
             ready = inputs.ready(now, given, top=True)
             if isinstance(self.process, Workflow):
@@ -72,6 +81,13 @@ class CwlProgram:
             return {name: given.get(name) for name in self.process.inputs}
         except StepFailed as error:
             raise Invalid(error.message, code="cwl-inputs") from None
+
+    def contained(self) -> str:
+        """See Program."""
+        for one in model.processes(self.process):
+            if "DockerRequirement" in one.requirements and isinstance(one, CommandLineTool):
+                return one.place
+        return ""
 
     def prepare(self, task: str, step: Step, given: dict[str, Any]) -> dict[str, Any] | None:
         """See Program."""

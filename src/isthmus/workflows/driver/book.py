@@ -6,7 +6,6 @@ again: the machine asks for it anew.
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +15,6 @@ from isthmus.domain.errors import NotFound
 
 FILE = "run.db"
 FLUSH_ROWS = 400
-FLUSH_S = 0.2
 
 SCHEMA = """
 create table if not exists run (name text primary key, value text not null) without rowid;
@@ -70,7 +68,6 @@ class Book:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
         self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + SCHEMA)
         self._waiting: list[Entry] = []
-        self._flushed = time.monotonic()
 
     @classmethod
     def made(cls, folder: Path, facts: Mapping[str, Any]) -> Self:
@@ -99,15 +96,14 @@ class Book:
         """All facts of the run."""
         return {name: json.loads(value) for name, value in self._db.execute("select name, value from run")}
 
-    def put(self, entry: Entry, *, now: bool = False) -> None:
-        """Write a task down; durable soon, or when this returns."""
+    def put(self, entry: Entry) -> None:
+        """Write a task down; durable after the next `flush`."""
         self._waiting.append(entry)
-        if now or len(self._waiting) >= FLUSH_ROWS or time.monotonic() - self._flushed > FLUSH_S:
+        if len(self._waiting) >= FLUSH_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        self._flushed = time.monotonic()
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []

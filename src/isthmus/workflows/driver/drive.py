@@ -25,11 +25,8 @@ class Places(Protocol):
     def recall(self, task: str, start: Start, run: Run) -> dict[str, Any] | None:
         """The outputs of a task that need not be run at all."""
 
-    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> "Performed":
-        """Run what room was kept for, to its end. ``attach``: the job that an earlier driver made of it.
-
-        Raises StepFailed.
-        """
+    async def perform(self, task: str, start: Start, run: Run) -> "Performed":
+        """Run what room was kept for, to its end. Raises StepFailed."""
 
     def lane(self, task: str) -> str:
         """Which of several queues it waits in: those of one lane wait for the same room."""

@@ -54,9 +54,7 @@ class OnThisMachine:
         """See Places."""
         return None
 
-    async def perform(
-        self, task: str, start: Start, run: Run, attach: int = 0, image: Image | None = None
-    ) -> Performed:
+    async def perform(self, task: str, start: Start, run: Run, image: Image | None = None) -> Performed:
         """See Places. ``image``: instead of what the step names."""
         name = self._name(task)
         began = time.time()

@@ -19,6 +19,8 @@ from isthmus.workflows.locations import path_of
 from isthmus.workflows.program import Program, Run
 from isthmus.workflows.work import StepFailed
 
+FLUSH_S = 0.1  # what is told waits this long for more, and is then written down
+
 
 @dataclass(slots=True)
 class _Known:
@@ -57,7 +59,7 @@ class Remembering:
         self._known: dict[str, _Known] = {}
         self._makers: dict[str, str] = {}  # the folder of a step -> its task
         self._repairs: dict[str, asyncio.Task[None]] = {}
-        self.reused = 0
+        self._flushing: asyncio.TimerHandle | None = None
 
     def lane(self, task: str) -> str:
         """See Places."""
@@ -97,22 +99,18 @@ class Remembering:
         found = self._results.find(key, self._plane)
         if found is None:
             return None
-        self.reused += 1
         self._made(task, found.outputs)
         now = time.time()
         self._put(task, Entry(task, "reused", ended=now, reused=found.run, outputs=json.dumps(found.outputs)))
         return found.outputs
 
-    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> Performed:
+    async def perform(self, task: str, start: Start, run: Run) -> Performed:
         """See Places."""
-        earlier = self._earlier.get(task)
         known = self._known[task]
-        if earlier is not None and earlier.state == "submitted" and earlier.key == known.key:
-            attach = earlier.job
         try:
             await self._mend(start)
             self._put(task, Entry(task, "running", started=time.time()))
-            done = await self._inner.perform(task, start, run, attach)
+            done = await self._inner.perform(task, start, run)
         except StepFailed as error:
             self._put(
                 task,
@@ -156,15 +154,22 @@ class Remembering:
         return done
 
     def submitted(self, task: str, job: int, place: str) -> None:
-        """A task has become a job: written down before anything else happens, so that a new driver finds it."""
-        self._put(task, Entry(task, "submitted", job=job, place=place, started=time.time()), now=True)
+        """A task has become a job: `show` tells it while it runs."""
+        self._put(task, Entry(task, "submitted", job=job, place=place, started=time.time()))
 
-    def _put(self, task: str, entry: Entry, *, now: bool = False) -> None:
+    def _put(self, task: str, entry: Entry) -> None:
         known = self._known[task]
         entry.key = known.key
         entry.parts = json.dumps(known.parts)
         entry.queued = known.queued
-        self._book.put(entry, now=now)
+        self._book.put(entry)
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        self._book.flush()
+        self._results.flush()
 
     def _made(self, task: str, outputs: Any) -> None:
         for file in located(outputs):
@@ -202,7 +207,7 @@ class Remembering:
         while not self._inner.take(task, run):  # noqa: ASYNC110  (rare: whoever ends next makes room)
             await asyncio.sleep(0.05)
         old = [folder for folder, maker in self._makers.items() if maker == task]
-        done = await self._inner.perform(task, known.start, run, 0)
+        done = await self._inner.perform(task, known.start, run)
         for folder in old:
             if folder != done.folder and done.folder:
                 shutil.rmtree(f"{folder}/work", ignore_errors=True)

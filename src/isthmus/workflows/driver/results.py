@@ -28,7 +28,6 @@ create table if not exists digests (
 ) without rowid;
 """
 FLUSH_ROWS = 400
-FLUSH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,6 @@ class Results:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
         self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + SCHEMA)
         self._waiting: list[tuple[Any, ...]] = []
-        self._flushed = time.monotonic()
         self._made: dict[str, str] = {}  # folder of a step -> its key
         self._digests: dict[str, str] = {}
 
@@ -67,7 +65,6 @@ class Results:
 
     def find(self, key: str, plane: str = "") -> Found | None:
         """An earlier result whose files still are as they were. ``plane``: the control plane that may be asked."""
-        self._flush_if(len(self._waiting) > 0 and any(row[0] == key for row in self._waiting[-8:]))
         row = self._db.execute("select run, parts, outputs from results where key = ?", (key,)).fetchone()
         if row is None:
             return None
@@ -89,11 +86,12 @@ class Results:
         return None if row is None else Found(row[0], row[1], json.loads(row[2]), json.loads(row[3]))
 
     def put(self, key: str, *, workflow: str, task: str, run: str, parts: Mapping[str, Any], outputs: Any) -> None:
-        """Remember a result; durable soon."""
+        """Remember a result; durable after the next `flush`."""
         now = time.time()
         self._waiting.append((key, workflow, task, run, json.dumps(parts), json.dumps(outputs), now, now))
         self._remember(key, outputs)
-        self._flush_if(len(self._waiting) >= FLUSH_ROWS or time.monotonic() - self._flushed > FLUSH_S)
+        if len(self._waiting) >= FLUSH_ROWS:
+            self.flush()
 
     def remember(self, key: str, outputs: Any) -> None:
         """Know the files of a result by its key."""
@@ -106,7 +104,6 @@ class Results:
 
     def flush(self) -> None:
         """Write what waits."""
-        self._flushed = time.monotonic()
         waiting, self._waiting = self._waiting, []
         if waiting:
             self._db.execute("begin immediate")
@@ -117,10 +114,6 @@ class Results:
         """Write what waits, and let go."""
         self.flush()
         self._db.close()
-
-    def _flush_if(self, due: bool) -> None:
-        if due:
-            self.flush()
 
     def _remember(self, key: str, outputs: Any) -> None:
         for file in located(outputs):

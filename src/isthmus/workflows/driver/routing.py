@@ -54,7 +54,7 @@ class Routing:
                 file["location"] = location(await self._sites.fetch(str(file["location"])))
         return replace(start, inputs=inputs)
 
-    async def perform(self, task: str, start: Start, run: Run, attach: int = 0) -> Performed:
+    async def perform(self, task: str, start: Start, run: Run) -> Performed:
         """See Places."""
         target = self._bindings.target(step_of(task))
         if not target.here:
@@ -65,7 +65,7 @@ class Routing:
             if isinstance(again, dict):
                 raise StepFailed("It turned out to need no place.")
             run = again
-        return await self._here.perform(task, start, run, attach, image=target.image)
+        return await self._here.perform(task, start, run, target.image)
 
     def _at_sites(self, target: Target) -> Target:
         """Without ``here``: what may go to sites goes there."""

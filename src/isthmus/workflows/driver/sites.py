@@ -85,6 +85,7 @@ class AtSites:
         self._datasets: dict[str, asyncio.Task[str]] = {}
         self._fetches: dict[str, asyncio.Task[str]] = {}
         self._known: dict[str, tuple[int, str]] | None = None
+        self._asking: asyncio.Task[dict[str, tuple[int, str]]] | None = None
 
     async def perform(self, task: str, start: Start, run: Run, target: Target, key: str) -> Performed:
         """Run it as a job to its end, or go on with the job that an earlier driver made of it. Raises StepFailed."""
@@ -252,13 +253,19 @@ class AtSites:
     async def _earlier(self, task: str, key: str) -> int:
         """The job that an earlier driver of this run made of a task, if its content is the same."""
         if self._known is None:
-            self._known = {}
-            async for job in self._client.jobs.all(label={RUN: self._run}):
-                spec = job.spec
-                if spec is not None and TASK in spec.labels and job.state.value not in ("FAILED", "KILLED"):
-                    self._known.setdefault(spec.labels[TASK], (job.id, spec.labels.get(KEY, "")))
+            if self._asking is None:
+                self._asking = asyncio.ensure_future(self._ask())
+            self._known = await self._asking
         found, of = self._known.pop(task, (0, ""))
         return found if of == key[:32] else 0
+
+    async def _ask(self) -> dict[str, tuple[int, str]]:
+        """The jobs that the control plane knows of this run, by task, without those that failed."""
+        known: dict[str, tuple[int, str]] = {}
+        async for job in self._client.jobs.all(label={RUN: self._run}):
+            if TASK in job.labels and job.state.value not in ("FAILED", "KILLED"):
+                known.setdefault(job.labels[TASK], (job.id, job.labels.get(KEY, "")))
+        return known
 
     async def _submit(self, request: JobRequest) -> int:
         """The id of the job, submitted together with whatever is submitted at the same time."""
