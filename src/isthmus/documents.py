@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from isthmus.domain.errors import Invalid
+from isthmus.domain.errors import Invalid, nearest
 
 # Numbers and true or false are what JSON says they are.
 RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
@@ -98,7 +98,7 @@ def read_text(path: Path, *, most_bytes: int = 64 << 20) -> str:
             raise Invalid("The file is too big to be a document.", place=str(path))
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise Invalid("There is no such file.", place=str(path), hint=_nearest(path)) from None
+        raise Invalid("There is no such file.", place=str(path), hint=nearest_file(path)) from None
     except UnicodeDecodeError as error:
         raise Invalid(
             f"It is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}.", place=str(path)
@@ -107,9 +107,8 @@ def read_text(path: Path, *, most_bytes: int = 64 << 20) -> str:
         raise Invalid(f"It can't be read: {error.strerror}.", place=str(path)) from None
 
 
-def _nearest(path: Path) -> str:
-    from isthmus.domain.errors import nearest
-
+def nearest_file(path: Path) -> str:
+    """A hint that names the nearest file beside a path that does not exist."""
     try:
         return nearest(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:

@@ -375,7 +375,7 @@ def _number(text: str, option: str) -> int:
 
 
 def _text(path: Path) -> str:
-    from isthmus.client.downloads import nearest_file
+    from isthmus.documents import nearest_file
     from isthmus.domain.errors import Invalid
 
     try:

@@ -15,6 +15,7 @@ from isthmus.client import downloads
 from isthmus.client.connection import Connection
 from isthmus.data import digests
 from isthmus.data.digests import Measured
+from isthmus.documents import nearest_file
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat, Registration, Replica
 from isthmus.domain.errors import Conflict, Invalid
 from isthmus.domain.units import Bytes
@@ -230,7 +231,7 @@ class Images(Artefacts):
 def _measure(path: Path) -> _Content:
     """Read a file or folder whole. Raises Invalid."""
     if not path.exists():
-        raise Invalid(f"There is no {path} here.", place="path", hint=downloads.nearest_file(path))
+        raise Invalid(f"There is no {path} here.", place="path", hint=nearest_file(path))
     try:
         return _Content(path, digests.measure_now(path))
     except OSError as error:

@@ -100,14 +100,6 @@ def no_such_output(job: int, path: str, known: Sequence[str]) -> NotFound:
     )
 
 
-def nearest_file(path: Path) -> str:
-    """A hint that names the nearest file beside a path that does not exist."""
-    try:
-        return nearest(path.name, [entry.name for entry in path.parent.iterdir()])
-    except OSError:
-        return f"There is no folder {path.parent} either."
-
-
 def _is_there(to: Path, wanted: str, folder: bool) -> bool:
     if not to.exists():
         return False

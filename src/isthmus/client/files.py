@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from isthmus import codec
-from isthmus.client.downloads import nearest_file
-from isthmus.documents import RESOLVERS
+from isthmus.documents import RESOLVERS, read_text
 from isthmus.domain.errors import Invalid
 
 T = TypeVar("T")
@@ -41,18 +40,7 @@ def read(kind: type[T], path: Path, **given: Any) -> T:
 
 def parse(path: Path) -> tuple[yaml.Node | None, Any]:
     """The YAML of a file, as its tree and as plain data. Raises Invalid."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise Invalid("The file is too big to be a job's or a site's.", place=str(path))
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise Invalid("There is no such file.", place=str(path), hint=nearest_file(path)) from None
-    except UnicodeDecodeError as error:
-        raise Invalid(
-            f"It is not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}.", place=str(path)
-        ) from None
-    except OSError as error:
-        raise Invalid(f"It can't be read: {error.strerror}.", place=str(path)) from None
+    text = read_text(path, most_bytes=MAX_BYTES)
     try:
         loader = _Loader(text)
         try:
