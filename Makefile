@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Test processes side by side, each with servers of its own: most of their time is waiting. The long files come first.
-WORKERS ?= 4
+WORKERS ?= 3
 
 .PHONY: help venv demo test test-unit test-quick check format bench conformance dislib clean
 
