@@ -24,6 +24,7 @@ from isthmus.sites.transport.base import Channel, ChannelsFull
 from isthmus.sites.transport.hops import host_keys
 from isthmus.sites.transport.ssh import SSHTransport
 from tests.system.relay import Relay
+from tests.testbed import scratch
 from tests.testbed.network import Network
 from tests.testbed.ssh import BANNER, NOISE, SshServer
 from tests.testbed.users import User
@@ -123,10 +124,10 @@ async def test_megabytes_pass_whole_both_ways(transport: SSHTransport) -> None:
     await channel.close()
 
 
-async def test_writing_waits_for_a_reader_that_is_slow(transport: SSHTransport, tmp_path: Path) -> None:
+async def test_writing_waits_for_a_reader_that_is_slow(transport: SSHTransport) -> None:
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(0o755)
-    go = tmp_path / "go"
+    go = scratch.folder("writing") / "go"  # where the user who logs in sees it
     channel = await transport.open(["sh", "-c", f"until [ -e {go} ]; do sleep 0.02; done; cat > /dev/null"])
     writing = asyncio.create_task(channel.write(b"x" * 20_000_000))
     done, _ = await asyncio.wait([writing], timeout=0.3)
