@@ -125,8 +125,6 @@ async def test_megabytes_pass_whole_both_ways(transport: SSHTransport) -> None:
 
 
 async def test_writing_waits_for_a_reader_that_is_slow(transport: SSHTransport) -> None:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
     go = scratch.folder("writing") / "go"  # where the user who logs in sees it
     channel = await transport.open(["sh", "-c", f"until [ -e {go} ]; do sleep 0.02; done; cat > /dev/null"])
     writing = asyncio.create_task(channel.write(b"x" * 20_000_000))
