@@ -12,7 +12,7 @@ from tests.testbed.fixtures import APPTAINER_MISSING
 
 @pytest.fixture(autouse=True)
 def _folders_that_users_reach(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Several users take part: those above a test's folder let them pass, however deep it lies (pytest makes them 0700)."""
+    """Several users take part: the folders above a test's own let them pass, however deep it lies."""
     folder = tmp_path_factory.getbasetemp()
     while folder.name and folder.parent.name:
         folder.chmod(0o755)
