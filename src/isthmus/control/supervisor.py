@@ -30,7 +30,7 @@ from isthmus.control.needs import mark as needs_mark
 from isthmus.control.recording import Record
 from isthmus.control.resizing import Resizing
 from isthmus.control.sessions import Sessions
-from isthmus.control.worker import Worker
+from isthmus.control.worker import CROWD, Worker
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
 from isthmus.db import sites as site_rows
@@ -53,6 +53,7 @@ T = TypeVar("T")
 NOTED = 200  # jobs of a need whose reason for waiting is written down; the others share it
 LONGEST_SLEEP_S = 60.0
 SWEEP_S = 600.0
+GATHER_S = 0.03  # what becomes free within this time is given away in one cycle, where many attempts are live
 VISIT_S = 5.0  # between looks for sites to ask, though nothing of ours is there
 PROBED = 0  # stands for whoever probed the site, until a worker has asked it
 KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
@@ -148,6 +149,8 @@ class Supervisor:
                         wait.cancel()
                     if not done:
                         news.set()  # now and then, look though nobody said anything
+                    elif len(self._live) > CROWD and not news.is_set():
+                        await self.clock.sleep(began + GATHER_S - self.clock.monotonic())
 
     async def _sweep(self) -> None:
         """Clean up now and then what ended long ago."""

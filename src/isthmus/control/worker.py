@@ -33,6 +33,8 @@ T = TypeVar("T")
 BATCH = 256  # submissions in one call
 WATCH_S = 30.0  # a poll waits this long for news
 NOTE_S = 0.02  # a submission is written down this late, with the news that often come by then
+CROWD = 8  # live attempts from which on what happens within a moment is written down at once
+NOTE_MANY_S = 0.2
 DOUBT_S = 1.0  # between questions about an attempt that seems to have ended
 RETRY_S = (0.5, 60.0)  # back-off after the site failed: first, longest
 
@@ -260,7 +262,7 @@ class Worker:
 
         A crash before that loses nothing: the same key is submitted again, and found there.
         """
-        await self._desk.clock.sleep(NOTE_S)
+        await self._desk.clock.sleep(NOTE_S if len(self.live) <= CROWD else NOTE_MANY_S)
         async with self._recording:
             if not self._unnoted:
                 return
@@ -284,18 +286,23 @@ class Worker:
     # ---- watching
 
     async def _watch_all(self) -> None:
+        """Ask again when an answer has come, and at once when there is more to ask about: that ends the first wait."""
         polls: set[asyncio.Task[None]] = set()
         try:
             while True:
-                self._watch.clear()
-                if any(live.native_id for live in self.live.values()):
-                    polls.add(asyncio.create_task(self._poll()))
-                news = asyncio.create_task(self._watch.wait())
-                await asyncio.wait({*polls, news}, return_when=asyncio.FIRST_COMPLETED)
-                news.cancel()
-                for task in [task for task in polls if task.done()]:
-                    polls.discard(task)
-                    task.result()
+                async with self._recording:  # news that is being written down is not asked for again
+                    self._watch.clear()
+                    if any(live.native_id for live in self.live.values()):
+                        polls.add(asyncio.create_task(self._poll()))
+                more = asyncio.create_task(self._watch.wait())
+                while not more.done():
+                    done, _ = await asyncio.wait({*polls, more}, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done & polls:
+                        polls.discard(task)
+                        task.result()
+                    if done and not polls:
+                        break
+                more.cancel()
                 if len(polls) > 4:
                     await asyncio.wait(polls, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -317,7 +324,6 @@ class Worker:
         except SiteError as error:
             self._failed("poll", error)
             await self._back_off(self._failures)
-            self._watch.set()
             return
         if polled.query_error:
             self._troubles["query"] = polled.query_error
@@ -327,7 +333,6 @@ class Worker:
                 await self._apply(polled)
         if doubted or any(live.doubted_since is not None for live in self.live.values()):
             await self._desk.clock.sleep(DOUBT_S)
-        self._watch.set()
 
     async def _apply(self, polled: Polled) -> None:
         now = self._desk.clock.now().timestamp()

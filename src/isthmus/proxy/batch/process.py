@@ -21,6 +21,9 @@ RETRY_S = 1.0  # until a keeper that could not be started is tried again
 POLL_S = 5.0  # between questions about attempts that are silent
 # News of a start waits this long for the end: of a command that takes milliseconds one is told, and written down.
 LINGER_S = 0.004
+# Where many attempts are about, the news of many is told, and written down, at once.
+CROWD = 8
+GATHER_S = 0.02
 LOST = "The runner was killed or the machine started anew: it left no result."
 
 _STATES = {"waiting": "pending", "running": "running", "ended": "ended", "gone": "gone"}
@@ -56,14 +59,18 @@ class Process(object):
         end = time.monotonic() + wait_s
         reply = {"attempts": {}, "queried": False, "query_error": "", "others": 0}
         told: set = set()
-        lingered = False
+        lingered = wait_s <= GATHER_S
         while True:
             told |= self._hear(reply) if attempts else set()
             found = self._look(attempts)
-            if not lingered and wait_s > LINGER_S and not all(_finished(seen) for seen in found.values()):
+            if found and not lingered:
                 lingered = True
-                self._wait(requests, LINGER_S)
-                continue
+                if len(attempts) > CROWD:
+                    select.select([requests.fd], [], [], GATHER_S)
+                    continue
+                if not all(_finished(seen) for seen in found.values()):
+                    self._wait(requests, LINGER_S)
+                    continue
             # The keeper told of an attempt, and its reports say nothing new: its runner was killed.
             silent = any(key in attempts and key not in found for key in told)
             due = silent or wait_s <= 0 or self._next_question() <= 0
