@@ -22,7 +22,17 @@ async def table(visitor: Visitor) -> Response:
     """All sites."""
     found = await visitor.services.sites.list(visitor.caller)
     loads = await visitor.services.sites.loads(visitor.caller)
-    return visitor.page("sites.html", sites=[(site, totals(site), loads.get(site.name, SiteLoad())) for site in found])
+    costs = await _costs(visitor)
+    shown = [(site, totals(site), loads.get(site.name, SiteLoad()), costs.get(site.name, 0.0)) for site in found]
+    return visitor.page("sites.html", sites=shown)
+
+
+async def _costs(visitor: Visitor) -> dict[str, float]:
+    """What the last 7 days cost at each site."""
+    found: dict[str, float] = {}
+    for one in await visitor.services.overviews.week(visitor.caller):
+        found[one.site] = found.get(one.site, 0.0) + one.cost
+    return found
 
 
 @pages.get("/sites/{name}")
@@ -41,6 +51,7 @@ async def one(visitor: Visitor) -> Response:
         jobs=jobs.jobs,
         replicas=replicas,
         spec=_written(site),
+        cost=(await _costs(visitor)).get(name, 0.0),
     )
 
 
