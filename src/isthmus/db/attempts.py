@@ -129,7 +129,8 @@ def waits(conn: Connection, *, last: int = 25) -> dict[str, list[float]]:
 def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
     """What attempts had reserved: rows of (user, site, spec) with seconds as ``cpu0``, ``gpu0``, ``node0``, ``cpu1``, …
 
-    ``days`` are the times at which days begin, numbered from 0; the last one ends at ``now``. The counts are those of the placement.
+    ``days`` are the times at which days begin, numbered from 0; the last one ends at ``now``.
+    The counts are those of the placement.
     """
     postgres = conn.dialect.name == "postgresql"
     least, greatest = (func.least, func.greatest) if postgres else (func.min, func.max)

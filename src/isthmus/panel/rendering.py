@@ -46,6 +46,8 @@ class Renderer:
             bytes=lambda size: show_bytes(size) if size else "–",
             span=span_tag,
             number=show_number,
+            hours=show_hours,
+            money=show_money,
             short=short,
             json=lambda value: json.dumps(codec.to_plain(value), ensure_ascii=False),
         )
@@ -116,6 +118,16 @@ def show_number(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.5g}"
+
+
+def show_hours(value: float) -> str:
+    """Hours: as many digits as say something."""
+    return f"{value:,.1f}" if value >= 10 or value == 0 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def show_money(value: float) -> str:
+    """An amount: cents, or where there are none yet, what there is."""
+    return f"{value:.2g}" if 0 < value < 0.01 else f"{value:,.2f}"
 
 
 def short(text: str, length: int = 80) -> Markup:
