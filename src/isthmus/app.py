@@ -117,7 +117,7 @@ class App:
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
             signing=Signing(db, identity, clock, url=settings.url),
             overviews=Overviews(db, sites, clock),
-            doctor=Doctor(db, sites, store, settings.data, store_url=settings.store),
+            doctor=Doctor(db, sites, store, settings.data, version=__version__, store_url=settings.store),
             server=ServerView(
                 version=__version__,
                 instance=name,

@@ -150,7 +150,8 @@ async def test_the_doctor_says_what_is_not_well(plane: Plane, db: Database, tmp_
     caller = await plane.start()
     store = FolderStore(tmp_path / "store")
     store.prepare()
-    doctor = Doctor(db, Sites(db, plane.sessions, Vault.open(tmp_path), plane.clock), store, tmp_path / "not" / "yet")
+    known = Sites(db, plane.sessions, Vault.open(tmp_path), plane.clock)
+    doctor = Doctor(db, known, store, tmp_path / "not" / "yet", version="1.2")
 
     async def found() -> dict[str, Check]:
         return {check.what: check for check in await doctor.checks(caller)}
@@ -158,6 +159,7 @@ async def test_the_doctor_says_what_is_not_well(plane: Plane, db: Database, tmp_
     before = await found()
     assert list(before) == ["server", "database", "supervisor", "store", "disk", "site box"]
     assert {what for what, check in before.items() if check.result != "ok"} == {"supervisor"}
+    assert before["server"].found.startswith("1.2, Python 3.")
     assert before["database"].found.startswith(db.kind)
     now = await db.read(leases.clock)
     await db.write(leases.acquire, LEASE, "host-1", now=now, ttl_s=60.0)

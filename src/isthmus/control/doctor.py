@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from isthmus import __version__
 from isthmus.control.leadership import LEASE
 from isthmus.control.rights import require
 from isthmus.control.sites import Sites
@@ -30,17 +29,20 @@ NOTHING = f"sha256:{'0' * 64}"  # a digest that no content has: asking for it tr
 class Doctor:
     """Looks at the server's side; what a client sees from where it is, `isthmus doctor` adds."""
 
-    def __init__(self, db: Database, sites: Sites, store: Store, data: Path, *, store_url: str = "") -> None:
+    def __init__(
+        self, db: Database, sites: Sites, store: Store, data: Path, *, version: str, store_url: str = ""
+    ) -> None:
         self._db = db
         self._sites = sites
         self._store = store
         self._data = data
+        self._version = version
         self._store_url = store_url  # "": a folder of the data folder
 
     async def checks(self, caller: Caller) -> list[Check]:
         """Everything, in the order in which one thing rests on another. Raises Unavailable without a database."""
         require(caller, Role.VIEWER, Scope.READ)
-        python = f"{__version__}, Python {platform.python_version()}, {platform.machine()}"
+        python = f"{self._version}, Python {platform.python_version()}, {platform.machine()}"
         found = [Check("server", "ok", python)]
         began = time.perf_counter()
         leader = await self._db.read(_leader)

@@ -90,10 +90,10 @@ async def _member_at(window: _Window, at: int) -> Member | None:
     place, name, target = at, "", ""
     while True:
         block = await window.at(place, BLOCK)
+        if not block.strip(b"\0"):
+            return None
         try:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):
-            return None
         except tarfile.HeaderError as error:
             raise Invalid(f"That is no folder's content: {error}.", place="at", code="no-member") from None
         place += BLOCK

@@ -142,8 +142,8 @@ async def remove(kind: ArtefactKind, visitor: Visitor) -> Response:
 async def collect(kind: ArtefactKind, visitor: Visitor) -> Response:
     """Take away copies that nothing needs."""
     form = await visitor.form()
+    span = form.get("unused", "").strip()
     try:
-        span = form.get("unused", "").strip()
         since = datetime.now(UTC) - timedelta(seconds=Seconds.parse(span)) if span else None
         dry = form.get("verb") != "collect"
         at = form.get("site", "")
@@ -154,6 +154,9 @@ async def collect(kind: ArtefactKind, visitor: Visitor) -> Response:
             unused_since=since,
             dry_run=dry,
         )
+    except Invalid as error:
+        error.place = error.place or "unused"
+        return await _table(kind, visitor, error=error, form={"unused": span})
     except IsthmusError as error:
         return visitor.go(f"/{kind.value}s", error=error)
     done = "would be" if dry else "were"
