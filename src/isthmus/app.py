@@ -28,6 +28,7 @@ from isthmus.api.services import Services
 from isthmus.api.tls import Certificate
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.dispatch import Dispatcher
+from isthmus.control.doctor import Doctor
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
@@ -108,12 +109,15 @@ class App:
         api_of_nodes = {"url": settings.url, "ca_pem": certificate.pem if certificate else ""}
         dispatcher = Dispatcher(db, staging, collection, logs, vault, tokens, clock, api=api_of_nodes)
         supervisor = Supervisor(db, sessions, needs, dispatcher, clock) if settings.supervisor else None
+        sites = Sites(db, sessions, vault, clock)
         services = Services(
             identity=identity,
             jobs=Jobs(db, needs, logs, tokens, clock),
-            sites=Sites(db, sessions, vault, clock),
+            sites=sites,
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
             signing=Signing(db, identity, clock, url=settings.url),
+            overviews=Overviews(db, sites, clock),
+            doctor=Doctor(db, sites, store, settings.data, version=__version__, store_url=settings.store),
             server=ServerView(
                 version=__version__,
                 instance=name,
@@ -134,9 +138,7 @@ class App:
         api = http.create(services)
         live = Live(services)
         stack.push_async_callback(live.close)
-        panel = application.create(
-            services, Overviews(db, services.sites, clock), live, settings.url, _provider(settings)
-        )
+        panel = application.create(services, live, settings.url, _provider(settings))
         return cls(
             settings=settings,
             services=services,

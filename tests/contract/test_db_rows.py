@@ -18,15 +18,17 @@ from isthmus.db import (
     leases,
     logs,
     metrics,
+    migrations,
     replicas,
     secrets,
     sites,
     tokens,
     users,
 )
+from isthmus.db import jobs as job_rows
 from isthmus.db.engine import Database
 from isthmus.db.notifications import SUPERVISOR
-from isthmus.db.schema import attempts, jobs, log_chunks, outputs
+from isthmus.db.schema import attempts, jobs, log_chunks, metric_blocks, outputs
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ImageFormat, ReplicaState
 from isthmus.domain.errors import Conflict, Invalid, NotFound
 from isthmus.domain.sites import Health, SiteState
@@ -549,6 +551,74 @@ async def test_thinned_metrics_keep_the_spikes(db: Database, ground: Ground) -> 
     assert 9.0 in kept
     assert -9.0 in kept
     assert [value.id for value in found] == sorted({value.id for value in found})
+
+
+async def test_the_ends_of_a_series_are_those_of_all_its_values(db: Database, ground: Ground) -> None:
+    numbers: list[float | None] = [math.sin(number / 50) for number in range(300)]
+    numbers[5], numbers[6], numbers[299] = 9.0, None, None
+    for begin in range(0, 300, 70):  # blocks are closed in between
+        await db.write(metrics.insert, values(ground.attempt, "loss", numbers[begin : begin + 70]))
+    await db.write(metrics.insert, values(ground.attempt, "few", [2.0, 1.0]))
+    await db.write(metrics.insert, values(ground.attempt, "none", [None] * 40))
+    finite = [number for number in numbers if number is not None]
+    assert await db.read(metrics.ends, ground.attempt, "loss") == (None, min(finite), 9.0)
+    assert await db.read(metrics.ends, ground.attempt, "few") == (1.0, 1.0, 2.0)
+    assert await db.read(metrics.ends, ground.attempt, "none") == (None, None, None)
+    assert await db.read(metrics.ends, ground.attempt, "nothing") is None
+
+
+async def test_extremes_of_older_series_are_known_after_the_migration(db: Database, ground: Ground) -> None:
+    await db.write(metrics.insert, values(ground.attempt, "loss", [float(n % 97) for n in range(400)]))
+    await db.write(metrics.insert, values(ground.attempt, "none", [None] * 70))
+
+    def blocks(conn: Connection) -> list[Any]:
+        return [tuple(row) for row in conn.execute(select(metric_blocks).order_by("name", "first_id"))]
+
+    before = await db.read(blocks)
+    await db.write(migrations.downgrade, "0002_panel")
+    await db.write(migrations.upgrade)
+    assert await db.read(blocks) == before
+
+
+# ---- jobs
+
+
+async def test_pages_of_jobs_are_the_same_by_whichever_index(db: Database, ground: Ground) -> None:
+    """Whatever is asked together, it is what a plain look at every row finds, the newest first."""
+    states = ("QUEUED", "RUNNING", "COMPLETED", "FAILED")
+    rows = [
+        {
+            "user_id": ground.bob.id if number % 3 else ground.ada.id,
+            "name": f"job {number}",
+            "state": states[number % 4],
+            "spec": "{}",
+            "submitted_at": 100.0 + number,
+            "ended_at": 200.0 + number if number % 4 > 1 else None,
+            "site_id": ground.site if number % 5 else None,
+            "reason": "",
+            "node": "",
+        }
+        for number in range(60)
+    ]
+    await db.write(job_rows.insert, rows)
+    everything = await db.read(job_rows.page, limit=1000)
+    for wanted in ((), ("FAILED",), ("QUEUED", "RUNNING"), ("COMPLETED", "FAILED"), states):
+        for user in ("", "bob", "nobody"):
+            for site in ("", "box", "nowhere"):
+                found = await db.read(job_rows.page, states=wanted, user=user, site=site, limit=7)
+                plain = [
+                    row.id
+                    for row in everything
+                    if (not wanted or row.state in wanted)
+                    and user in ("", row.user_name)
+                    and site in ("", row.site_name)
+                ]
+                assert [row.id for row in found] == plain[:7], (wanted, user, site)
+    counts = await db.read(job_rows.ended_counts, 210.0, user="bob")
+    ended = [row for row in everything if row.ended_at and row.ended_at >= 210.0 and row.user_name == "bob"]
+    assert counts == {state: sum(row.state == state for row in ended) for state in {row.state for row in ended}}
+    last = await db.read(job_rows.ended_since, 210.0, states=["FAILED"], user="bob", limit=3)
+    assert [row.id for row in last] == [row.id for row in ended if row.state == "FAILED"][:3]
 
 
 # ---- logs

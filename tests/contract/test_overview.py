@@ -12,15 +12,20 @@ import pytest
 from sqlalchemy import Connection
 
 from isthmus.control import places
+from isthmus.control.doctor import Doctor
+from isthmus.control.leadership import LEASE
 from isthmus.control.overview import WEEK_FRESH_S, Overviews
 from isthmus.control.sessions import Sessions
 from isthmus.control.sites import Sites
 from isthmus.control.vault import Vault
-from isthmus.db import attempts, jobs, sites, users
+from isthmus.data.store import FolderStore
+from isthmus.db import attempts, jobs, leases, sites, users
 from isthmus.db.engine import Database
-from isthmus.domain.sites import Price, SiteSpec
+from isthmus.domain.errors import Forbidden
+from isthmus.domain.sites import Health, Price, SiteSpec
 from isthmus.domain.states import JobState
 from isthmus.domain.users import Caller, Role
+from isthmus.domain.views import Check
 from isthmus.testing.clock import ManualClock
 
 HOUR = 3600.0
@@ -39,7 +44,7 @@ class Plane:
         def make(conn: Connection) -> Caller:
             for name in ("ada", "bob"):
                 users.create(conn, name, Role.MEMBER, now=1.0)
-            spec = SiteSpec(name="box", kind="local", price=Price(cpu_hour=0.5, gpu_hour=2.0))
+            spec = SiteSpec(name="box", kind="local", price=Price(cpu_hour=0.5, gpu_hour=2.0, node_hour=0.25))
             sites.add(conn, "box", places.write_site(spec), now=1.0)
             return Caller(user=users.get(conn, "ada"))
 
@@ -112,7 +117,8 @@ async def test_the_week_adds_up_by_day_user_and_site(plane: Plane) -> None:
     ada = [one for one in found.week if one.user == "ada"]
     assert sum(one.gpu_h for one in ada) == pytest.approx(3 * 2)  # 3 hours, on each of 2 nodes 1 GPU
     assert sum(one.cpu_h for one in ada) == pytest.approx(3 * 8)
-    assert sum(one.cost for one in ada) == pytest.approx(3 * (8 * 0.5 + 2 * 2.0))
+    assert sum(one.node_h for one in ada) == pytest.approx(3 * 2)
+    assert sum(one.cost for one in ada) == pytest.approx(3 * (8 * 0.5 + 2 * 2.0 + 2 * 0.25))
     today = datetime.fromtimestamp(plane.now, UTC)
     first = (today - timedelta(days=6)).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     within = max(0.0, (plane.now - 24 * 6.5 * HOUR) - first) / HOUR
@@ -138,3 +144,30 @@ async def test_waits_of_the_last_jobs(plane: Plane, db: Database) -> None:
     await plane.start()
     await plane.job("COMPLETED", ran=(2, 1))
     assert await db.read(attempts.waits) == {"box": [0.0]}
+
+
+async def test_the_doctor_says_what_is_not_well(plane: Plane, db: Database, tmp_path: Path) -> None:
+    caller = await plane.start()
+    store = FolderStore(tmp_path / "store")
+    store.prepare()
+    known = Sites(db, plane.sessions, Vault.open(tmp_path), plane.clock)
+    doctor = Doctor(db, known, store, tmp_path / "not" / "yet", version="1.2")
+
+    async def found() -> dict[str, Check]:
+        return {check.what: check for check in await doctor.checks(caller)}
+
+    before = await found()
+    assert list(before) == ["server", "database", "supervisor", "store", "disk", "site box"]
+    assert {what for what, check in before.items() if check.result != "ok"} == {"supervisor"}
+    assert before["server"].found.startswith("1.2, Python 3.")
+    assert before["database"].found.startswith(db.kind)
+    now = await db.read(leases.clock)
+    await db.write(leases.acquire, LEASE, "host-1", now=now, ttl_s=60.0)
+    box = await db.read(sites.get, "box")
+    await db.write(sites.change, box.id, health=Health.UNREACHABLE.value, health_message="no route")
+    after = await found()
+    assert after["supervisor"].found == "host-1 leads"
+    assert (after["site box"].result, after["site box"].hint) == ("fail", "isthmus site test box")
+    assert "no route" in after["site box"].found
+    with pytest.raises(Forbidden):
+        await doctor.checks(Caller(user=caller.user, scopes=frozenset()))

@@ -264,6 +264,21 @@ def test_users_tokens_secrets_events(isthmus: Isthmus) -> None:
     assert "grace" in isthmus("event", "ls", "--noun", "user").out
 
 
+def test_the_overview_and_the_doctor(isthmus: Isthmus) -> None:
+    job = int(isthmus("run", "-d", "--name", "in the overview", "sh", "-c", "exit 3").out)
+    assert isthmus("job", "wait", job).code == 3
+    found = isthmus("overview", "--mine", "-o", "json").data
+    assert job in [one["id"] for one in found["failed"]]
+    assert found["ended"]["FAILED"] >= 1
+    shown = isthmus("overview").out
+    assert "NEEDS YOU" in shown
+    assert "in the overview" in shown
+    assert isthmus("overview", "--user", "nobody", "-o", "json").data["failed"] == []
+    looked = {one["what"]: one for one in isthmus("doctor", "-o", "json").data}
+    assert {"configuration", "token", "database", "supervisor", "store", "disk", "site local"} <= set(looked)
+    assert looked["database"]["result"] == "ok"
+
+
 def test_datasets_and_images(isthmus: Isthmus, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()

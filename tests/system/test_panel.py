@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from tests.testbed.waiting import wait_for
 
 CHROMIUM = "/usr/bin/chromium"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-PATIENT_MS = 30_000
+PATIENT_MS = 60_000  # of a busy machine
 expect.set_options(timeout=PATIENT_MS)
 
 # Learns something, slowly enough to be watched: until the file `go` is in its folder, as fast as one says.
@@ -57,6 +59,7 @@ def chromium() -> Iterator[Browser]:
 
 
 SignedIn = Callable[..., Page]
+OUT = (Output(path="out"),)
 
 
 @pytest.fixture
@@ -83,9 +86,15 @@ def signed_in(chromium: Browser, plane: ControlPlane, client: Client) -> Iterato
     assert faults == []
 
 
+@pytest.fixture
+def own() -> str:
+    """A word of this run alone: a test that is run again meets nothing that it left before."""
+    return secrets.token_hex(3)
+
+
 def running(client: Client, **more: object) -> int:
     job = client.jobs.submit(JobRequest(command=("sleep", "600"), **more))  # type: ignore[arg-type]
-    wait_for(lambda: client.jobs.get(job.id).state is JobState.RUNNING, f"job {job.id} to run", deadline_s=60)
+    wait_for(lambda: client.jobs.get(job.id).state is JobState.RUNNING, f"job {job.id} to run", deadline_s=120)
     return job.id
 
 
@@ -122,7 +131,7 @@ def test_submit_and_watch_it_live(signed_in: SignedIn, client: Client) -> None:
     expect(page.locator("#job .badge").first).to_have_text("RUNNING")
     expect(page.locator("#log-text")).to_contain_text("line 5 of the log")
     expect(page.locator("figure.chart[data-name=loss] canvas")).to_be_visible()
-    expect(page.locator("#job .badge").first).to_have_text("COMPLETED", timeout=60_000)
+    expect(page.locator("#job .badge").first).to_have_text("COMPLETED", timeout=120_000)
     expect(page.locator("#log-text")).to_contain_text("line 29 of the log")
     expect(page.get_by_role("button", name="Kill")).to_be_hidden()
     assert page.evaluate("window.mine") is True
@@ -143,15 +152,15 @@ def test_kill_and_retry(signed_in: SignedIn, client: Client) -> None:
     expect(page.locator("#job .badge").first).to_have_text("KILLED")
     page.get_by_role("button", name="Retry").click()
     expect(page.locator(".said")).to_contain_text("queued again")
-    wait_for(lambda: client.jobs.get(number).state is JobState.RUNNING, "it to run again", deadline_s=60)
+    wait_for(lambda: client.jobs.get(number).state is JobState.RUNNING, "it to run again", deadline_s=120)
     client.jobs.kill(number)
     client.jobs.wait(number)
 
 
-def test_reading_and_killing_work_without_javascript(signed_in: SignedIn, client: Client) -> None:
-    first, second = running(client, name="quiet one"), running(client, name="quiet two")
+def test_reading_and_killing_work_without_javascript(signed_in: SignedIn, client: Client, own: str) -> None:
+    first, second = running(client, name=f"quiet {own} one"), running(client, name=f"quiet {own} two")
     page = signed_in(java_script_enabled=False)
-    page.goto("/jobs?q=quiet")
+    page.goto(f"/jobs?q=quiet+{own}")
     assert page.locator("tbody tr").count() == 2
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page.locator("tbody").inner_text())
     for number in (first, second):
@@ -165,10 +174,10 @@ def test_reading_and_killing_work_without_javascript(signed_in: SignedIn, client
     assert "bytes 0 to" in page.locator("main").inner_text()
 
 
-def test_a_viewer_may_look_and_not_touch(signed_in: SignedIn, client: Client, plane: ControlPlane) -> None:
+def test_a_viewer_may_look_and_not_touch(signed_in: SignedIn, client: Client, plane: ControlPlane, own: str) -> None:
     number = running(client, name="not yours")
-    client.users.add("vera", Role.VIEWER)
-    token = client.tokens.create("v", user="vera").token
+    client.users.add(f"vera-{own}", Role.VIEWER)
+    token = client.tokens.create("v", user=f"vera-{own}").token
     page = signed_in(token)
     page.goto(f"/jobs/{number}")
     expect(page.locator("#job .badge").first).to_have_text("RUNNING")
@@ -176,7 +185,7 @@ def test_a_viewer_may_look_and_not_touch(signed_in: SignedIn, client: Client, pl
     assert page.get_by_role("link", name="Submit", exact=True).count() == 0
     # Whatever the page shows: the server decides.
     csrf = page.locator("meta[name=csrf]").get_attribute("content") or ""
-    assert "vera is a viewer" in page.request.post(f"/jobs/{number}/kill", form={"csrf": csrf}).text()
+    assert f"vera-{own} is a viewer" in page.request.post(f"/jobs/{number}/kill", form={"csrf": csrf}).text()
     assert client.jobs.get(number).kill_by == ""
     # And not without our own form's mark, nor by another site's.
     admin = signed_in()
@@ -189,13 +198,13 @@ def test_a_viewer_may_look_and_not_touch(signed_in: SignedIn, client: Client, pl
     client.jobs.wait(number)
 
 
-def test_compare_a_sweep(signed_in: SignedIn, client: Client) -> None:
+def test_compare_a_sweep(signed_in: SignedIn, client: Client, own: str) -> None:
     sweep = Array(parameters=({"lr": 0.1, "batch": 16}, {"lr": 0.5, "batch": 32}, {"lr": 2.0, "batch": 32}))
-    jobs = client.jobs.submit_many([JobRequest(name="sweep", script=TRAIN, array=sweep)])
+    jobs = client.jobs.submit_many([JobRequest(name=f"sweep {own}", script=TRAIN, array=sweep)])
     for job in jobs:
         assert client.jobs.wait(job.id).state is JobState.COMPLETED
     page = signed_in()
-    page.goto("/jobs?q=sweep")
+    page.goto(f"/jobs?q=sweep+{own}")
     page.get_by_label("Mark all on this page").check()
     expect(page.locator(".marked.muted")).to_have_text("3 marked")
     page.get_by_role("button", name="Compare").click()
@@ -218,9 +227,9 @@ def test_compare_a_sweep(signed_in: SignedIn, client: Client) -> None:
     assert "accuracy last" in rows[0]
 
 
-def test_an_upload_goes_on_where_it_was_cut(signed_in: SignedIn, client: Client, tmp_path: Path) -> None:
+def test_an_upload_goes_on_where_it_was_cut(signed_in: SignedIn, client: Client, tmp_path: Path, own: str) -> None:
     content = bytes(range(256)) * 80_000  # 20 MB: three pieces
-    file = tmp_path / "Prices 2024.bin"
+    file = tmp_path / f"Prices {own}.bin"
     file.write_bytes(content)
     page = signed_in()
     page.goto("/datasets")
@@ -234,20 +243,107 @@ def test_an_upload_goes_on_where_it_was_cut(signed_in: SignedIn, client: Client,
             route.continue_()  # type: ignore[attr-defined]
 
     page.route("**/uploads/*?offset=*", cut)
-    page.get_by_label("File", exact=True).set_input_files(file)
-    expect(page.locator("#up-name")).to_have_value("Prices-2024")
+    page.get_by_label("Files", exact=True).set_input_files(file)
+    expect(page.locator("#up-name")).to_have_value(f"Prices-{own}")
     page.get_by_role("button", name="Upload").click()
-    expect(page).to_have_url(re.compile(r"/datasets/Prices-2024@1$"), timeout=60_000)
+    expect(page).to_have_url(re.compile(rf"/datasets/Prices-{own}@1$"), timeout=120_000)
     assert [url.rpartition("=")[2] for url in sent][:3] == ["0", str(8 << 20), str(8 << 20)]
     expect(page.get_by_text("the server's store")).to_be_visible()
-    assert client.datasets.get("Prices-2024").size == len(content)
+    assert client.datasets.get(f"Prices-{own}").size == len(content)
     # A bad name is told at the form, which keeps what was typed.
     page.goto("/datasets")
-    page.get_by_label("File", exact=True).set_input_files(file)
+    page.get_by_label("Files", exact=True).set_input_files(file)
     page.locator("#up-name").fill("a/b")
     page.get_by_role("button", name="Upload").click()
     expect(page.locator("#up-fault")).to_contain_text("is not a name")
     expect(page.locator("#up-name")).to_have_value("a/b")
+
+
+def test_several_files_and_a_folder_go_up_as_one(signed_in: SignedIn, client: Client, tmp_path: Path, own: str) -> None:
+    folder = tmp_path / f"scans {own}"
+    names = ["a.csv", "sub/deep/b.txt", "sub/" + "n" * 120 + " \u05e9.bin", "sub-2/c", "Z", "empty"]
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * number * 1000)
+    page = signed_in()
+    page.goto("/datasets")
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_label("Name", exact=True).first.fill("nothing-yet")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#up-fault")).to_contain_text("Choose a file")
+    page.locator("#up-name").fill("")
+    page.get_by_label("Or a folder").set_input_files(folder)
+    expect(page.locator("#up-chosen")).to_contain_text("6 files")
+    expect(page.locator("#up-name")).to_have_value(f"scans-{own}")
+    page.locator("#up-labels").fill("team=vision")
+    page.get_by_role("button", name="Upload").click()
+    expect(page).to_have_url(re.compile(rf"/datasets/scans-{own}@1$"))
+    kept = client.datasets.get(f"scans-{own}")
+    assert (kept.is_folder, kept.labels) == (True, {"team": "vision"})
+    # The same bytes as by the command line: it is the same content.
+    assert client.datasets.register(f"scans-{own}-too", folder).digest == kept.digest
+    page.goto("/datasets")
+    page.get_by_label("Files", exact=True).set_input_files([folder / "a.csv", folder / "Z"])
+    page.locator("#up-name").fill(f"two-{own}")
+    page.get_by_role("button", name="Upload").click()
+    expect(page).to_have_url(re.compile(rf"/datasets/two-{own}@1$"))
+    with page.expect_download() as got:
+        page.get_by_role("link", name="Download").click()
+    with tarfile.open(got.value.path()) as tar:
+        assert tar.getnames() == ["Z", "a.csv"]
+        content = tar.extractfile("Z")
+        assert content is not None
+        assert content.read() == (folder / "Z").read_bytes()
+
+
+def test_a_folder_that_a_job_left(signed_in: SignedIn, client: Client) -> None:
+    script = (
+        "#!/bin/sh\n"
+        "mkdir -p out/sub\n"
+        "printf 'epoch,loss\\n1,0.5\\n' > out/table.csv\n"
+        'printf \'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>\' > out/sub/picture.svg\n'
+        "printf '<b>fine</b>' > 'out/sub/notes <i>.txt'\n"
+        "head -c 3000000 /dev/zero > out/sub/model.bin\n"
+    )
+    number = ended(client, JobRequest(name="left a folder", script=script, outputs=OUT))
+    page = signed_in()
+    page.goto(f"/jobs/{number}")
+    page.get_by_role("link", name="out/", exact=True).click()
+    rows = page.locator("#members .main")
+    expect(rows).to_have_text(["sub/", "sub/model.bin", "sub/notes <i>.txt", "sub/picture.svg", "table.csv"])
+    with page.expect_download() as got:
+        page.get_by_label("Download sub/model.bin").click()
+    assert got.value.suggested_filename == "model.bin"
+    assert Path(got.value.path()).read_bytes() == bytes(3_000_000)
+    page.get_by_role("link", name="sub/notes <i>.txt", exact=True).click()
+    expect(page.get_by_label("Content")).to_have_text("<b>fine</b>")
+    page.locator("h1 a.up").last.click()
+    page.get_by_role("link", name="table.csv", exact=True).click()
+    expect(page.locator("thead")).to_contain_text("loss")
+    page.locator("h1 a.up").last.click()
+    page.get_by_role("link", name="sub/picture.svg", exact=True).click()
+    wait_for(lambda: page.locator("img.picture").evaluate("img => img.naturalWidth") == 9, "the picture to be drawn")
+    with page.expect_download() as got:
+        page.goto(f"/jobs/{number}")
+        page.get_by_label("Download out").click()
+    with tarfile.open(got.value.path()) as tar:
+        assert "sub/picture.svg" in tar.getnames()
+    # A place where no file begins, and a file that is no folder, are told as such.
+    base = page.request.get(f"/jobs/{number}/files/{client.jobs.outputs(number)[0].id}?at=700")
+    assert (base.status, "no folder" in base.text()) == (422, True)
+
+
+def test_the_doctor_and_the_week(signed_in: SignedIn, client: Client) -> None:
+    page = signed_in()
+    page.locator("details.me summary").click()
+    page.get_by_role("link", name="Doctor").click()
+    checks = page.locator("#checks")
+    for word in ("database", "supervisor", "store", "disk", "site local"):
+        expect(checks).to_contain_text(word)
+    assert checks.locator(".badge.bad").count() == 0
+    page.goto("/sites")
+    expect(page.locator("thead")).to_contain_text("Cost, 7 days")
 
 
 def test_a_session_that_is_over(signed_in: SignedIn, client: Client) -> None:
@@ -272,8 +368,10 @@ def test_a_session_that_is_over(signed_in: SignedIn, client: Client) -> None:
 
 
 def test_sign_in_by_password(signed_in: SignedIn, client: Client, plane: ControlPlane, chromium: Browser) -> None:
+    client.users.remove_password("admin")
     page = signed_in()
     page.goto("/settings")
+    assert page.get_by_role("button", name="Take it away").count() == 0
     page.get_by_label("New password").fill("correct horse")
     page.get_by_label("Again").fill("correct house")
     page.locator("form[action='/settings/password'] button").click()
@@ -295,17 +393,22 @@ def test_sign_in_by_password(signed_in: SignedIn, client: Client, plane: Control
         expect(fresh).to_have_url(re.compile("/jobs$"))
         cookie = next(one for one in context.cookies() if one["name"].endswith("-session"))
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    page.once("dialog", Dialog.accept)
+    page.get_by_role("button", name="Take it away").click()
+    expect(page.locator(".said")).to_contain_text("no password any more")
 
 
-def test_the_server_goes_away_and_comes_back(signed_in: SignedIn, client: Client, plane: ControlPlane) -> None:
+def test_the_server_goes_away_and_comes_back(
+    signed_in: SignedIn, client: Client, plane: ControlPlane, own: str
+) -> None:
     page = signed_in()
-    page.goto("/jobs?q=afterwards")
+    page.goto(f"/jobs?q=afterwards+{own}")
     expect(page.locator("tbody")).to_contain_text("No job is like that")
     plane.kill()
     expect(page.locator("#news")).to_contain_text("does not answer")
     plane.start()
     expect(page.locator("#news")).to_contain_text("is back")
-    ended(client, JobRequest(name="afterwards", command=("true",)))
+    ended(client, JobRequest(name=f"afterwards {own}", command=("true",)))
     expect(page.locator("tbody")).to_contain_text("afterwards")
     expect(page.locator("tbody .badge").first).to_have_text("COMPLETED")
 
@@ -371,12 +474,12 @@ def test_strange_names_stay_harmless_and_readable(signed_in: SignedIn, client: C
     expect(page.locator("td").nth(1)).to_have_text("<script>alert(3)</script>")
 
 
-def test_priority_and_the_queue(signed_in: SignedIn, client: Client) -> None:
+def test_priority_and_the_queue(signed_in: SignedIn, client: Client, own: str) -> None:
     blockers = [running(client, name="blocker")]
-    big = JobRequest(name="turn", command=("true",), resources=Resources(cpus=10_000), wait_for_site=True)
+    big = JobRequest(name=f"turn {own}", command=("true",), resources=Resources(cpus=10_000), wait_for_site=True)
     first, second, third = (client.jobs.submit(big).id for _ in range(3))
     page = signed_in()
-    page.goto("/jobs?order=queue&q=turn")
+    page.goto(f"/jobs?order=queue&q=turn+{own}")
 
     def order() -> list[str]:
         return page.locator("tbody .id").all_inner_texts()
@@ -384,7 +487,7 @@ def test_priority_and_the_queue(signed_in: SignedIn, client: Client) -> None:
     assert order() == [str(first), str(second), str(third)]
     page.locator(f"#row-{third}").drag_to(page.locator(f"#row-{first}"))
     expect(page.locator(".said")).to_contain_text(f"Job {third}: priority 1")
-    page.goto("/jobs?order=queue&q=turn")
+    page.goto(f"/jobs?order=queue&q=turn+{own}")
     assert order() == [str(third), str(first), str(second)]
     page.get_by_label(f"Mark job {second}").check()
     page.get_by_label("Priority", exact=True).fill("7")
@@ -400,21 +503,21 @@ def test_priority_and_the_queue(signed_in: SignedIn, client: Client) -> None:
         client.jobs.wait(number)
 
 
-def test_views_filters_and_keys(signed_in: SignedIn, client: Client) -> None:
-    number = ended(client, JobRequest(name="findable", command=("true",), labels={"team": "vision"}))
+def test_views_filters_and_keys(signed_in: SignedIn, client: Client, own: str) -> None:
+    number = ended(client, JobRequest(name="findable", command=("true",), labels={"team": own}))
     page = signed_in()
     ready(page)
     page.keyboard.press("/")
     page.keyboard.type(str(number))
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"/jobs/{number}$"))
-    page.goto("/jobs?label=team=vision&state=COMPLETED")
+    page.goto(f"/jobs?label=team={own}&state=COMPLETED&since=3h")
     assert page.locator("tbody tr").count() == 1
-    page.get_by_label("Name of this view").fill("vision's own")
+    page.get_by_label("Name of this view").fill(f"{own}'s own")
     page.get_by_role("button", name="Save view").click()
     page.goto("/jobs")
-    page.get_by_role("link", name="vision's own").click()
-    expect(page).to_have_url(re.compile("label=team%3Dvision"))
+    page.get_by_role("link", name=f"{own}'s own").click()
+    expect(page).to_have_url(re.compile(f"label=team%3D{own}"))
     ready(page)
     page.keyboard.press("j")
     page.keyboard.press("x")
@@ -453,7 +556,7 @@ def test_a_long_log(signed_in: SignedIn, client: Client) -> None:
     assert Path(kept.value.path()).read_text().count("\n") == lines + 2001
 
 
-def test_sites_and_people(signed_in: SignedIn, client: Client) -> None:
+def test_sites_and_people(signed_in: SignedIn, client: Client, own: str) -> None:
     page = signed_in()
     page.goto("/sites/local")
     page.get_by_role("button", name="Drain").click()
@@ -462,6 +565,18 @@ def test_sites_and_people(signed_in: SignedIn, client: Client) -> None:
     expect(page.locator(".lead .badge")).to_have_text("up")
     page.get_by_role("button", name="Test").click()
     expect(page.locator(".said")).to_contain_text("local answered")
+    page.get_by_label("Spec in YAML").fill("name: local\nprise: {cpu_hour: 1}")
+    page.get_by_role("button", name="Change").click()
+    expect(page.locator("#spec-fault")).to_contain_text("Did you mean 'price'")
+    expect(page.get_by_label("Spec in YAML")).to_have_value("name: local\nprise: {cpu_hour: 1}")
+    page.get_by_label("Spec in YAML").fill("name: local\nprice: {node_hour: 1.25}")
+    page.get_by_role("button", name="Change").click()
+    expect(page.locator("#site")).to_contain_text("1.25 a node")
+    page.goto("/datasets")
+    page.get_by_label("Unused for").fill("long")
+    page.get_by_role("button", name="How much?").click()
+    expect(page.locator("#unused-fault")).to_contain_text("Write it like")
+    expect(page.get_by_label("Unused for")).to_have_value("long")
     page.goto("/add-site")
     page.get_by_label("Name", exact=True).fill("Bad Name")
     page.get_by_label("Address").fill("local:")
@@ -472,15 +587,18 @@ def test_sites_and_people(signed_in: SignedIn, client: Client) -> None:
     expect(page.locator(".said.error")).to_contain_text("is not the address of a site")
     expect(page.get_by_label("Address")).to_have_value("/etc/passwd")
     page.goto("/people")
-    page.locator("form[action='/people'] input[name=name]").fill("mara")
+    page.locator("form[action='/people'] input[name=name]").fill(f"mara-{own}")
     page.get_by_role("button", name="Add").click()
     token = page.locator(".token").inner_text()
-    assert Client(page.url.partition("/people")[0], token).users.me().user == "mara"
+    with Client(page.url.partition("/people")[0], token) as mara:
+        assert mara.users.me().user == f"mara-{own}"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(signed_in: SignedIn, client: Client, scheme: str) -> None:
     good = ended(client, JobRequest(name="good", script=TRAIN, outputs=()))
+    folder = ended(client, JobRequest(name="folder", script="#!/bin/sh\nmkdir out; echo x > out/x\n", outputs=OUT))
+    left = client.jobs.outputs(folder)[0].id
     bad = ended(client, JobRequest(name="bad", command=("sh", "-c", "exit 3")), JobState.FAILED)
     page = signed_in(color_scheme=scheme)
     paths = [
@@ -492,7 +610,8 @@ def test_axe_finds_nothing_serious(signed_in: SignedIn, client: Client, scheme: 
         f"/compare?job={good}&job={bad}",
         "/sites",
     ]
-    paths += ["/sites/local", "/datasets", "/images", "/people", "/events", "/settings", "/add-site", "/no-such-page"]
+    paths += ["/sites/local", "/datasets", "/images", "/people", "/events", "/settings", "/doctor", "/add-site"]
+    paths += [f"/jobs/{folder}", f"/jobs/{folder}/files/{left}", "/jobs?order=queue", "/no-such-page"]
     if scheme == "dark":  # other colours, the same structure
         paths = ["/", "/jobs", f"/jobs/{bad}?explain=1", "/submit", "/sites", "/no-such-page"]
     found = []
@@ -527,7 +646,18 @@ def test_what_every_answer_says(plane: ControlPlane, client: Client) -> None:
         assert browser.get("/jobs").status_code == 200
         again = browser.get(link)
         assert (again.status_code, "used already" in again.text) == (401, True)
-        for path in ("/", "/jobs", "/submit", "/sites", "/datasets", "/people", "/settings", "/events", "/compare"):
+        for path in (
+            "/",
+            "/jobs",
+            "/submit",
+            "/sites",
+            "/datasets",
+            "/people",
+            "/settings",
+            "/events",
+            "/compare",
+            "/doctor",
+        ):
             text = browser.get(path).text
             assert "style=" not in text, path
             assert " on" not in re.sub(r'"[^"]*"', "", " ".join(re.findall(r"<[a-z][^>]*>", text))), path

@@ -115,7 +115,7 @@ class ControlPlane:
         if self._server is not None:
             assert self._server.stdin is not None
             self._server.stdin.close()
-            self._server.wait(10)
+            self._server.wait(60)
             assert self._server.stdout is not None
             self._server.stdout.close()
         _kill_those_in(self.folder)

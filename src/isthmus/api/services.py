@@ -9,8 +9,10 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from isthmus.control.artefacts import Artefacts
+from isthmus.control.doctor import Doctor
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
+from isthmus.control.overview import Overviews
 from isthmus.control.scheduling import Scheduling
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -30,6 +32,8 @@ class Services:
     sites: Sites
     artefacts: Artefacts
     signing: Signing
+    overviews: Overviews
+    doctor: Doctor
     server: ServerView
     scheduling: Scheduling = field(default_factory=Scheduling)
     max_body: int = 32 * 1024 * 1024

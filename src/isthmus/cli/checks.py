@@ -1,23 +1,17 @@
-"""What `isthmus doctor` looks at, one check after another; each says what it found and what to do."""
+"""What `isthmus doctor` looks at: from here to the server, then what the server says of its own side."""
 
-import os
 import platform
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Literal
 
 from isthmus import __version__
 from isthmus.client import AsyncClient, config
 from isthmus.domain.errors import IsthmusError
-from isthmus.domain.sites import Health, SiteState
-from isthmus.domain.units import show_bytes
-from isthmus.settings import data_home
+from isthmus.domain.views import Check
 
 ENGINES = {
     "apptainer": "apptainer",
@@ -26,18 +20,7 @@ ENGINES = {
     "docker": "docker",
     "charliecloud": "ch-run",
 }
-LOW_BYTES = 1 << 30
 SKEW_S = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at."""
-
-    what: str
-    result: Literal["ok", "warn", "fail"]
-    found: str
-    hint: str = ""
 
 
 async def all_of(client: Callable[[], AbstractAsyncContextManager[AsyncClient]]) -> AsyncIterator[Check]:
@@ -53,7 +36,6 @@ async def all_of(client: Callable[[], AbstractAsyncContextManager[AsyncClient]])
             async for check in _server(isthmus):
                 yield check
     yield _engines()
-    yield _disk(data_home())
 
 
 async def _server(isthmus: AsyncClient) -> AsyncIterator[Check]:
@@ -74,19 +56,8 @@ async def _server(isthmus: AsyncClient) -> AsyncIterator[Check]:
         yield Check("token", "fail", error.message, error.hint)
         return
     yield Check("token", "ok", f"{me.user} ({me.role.value}); scopes: {', '.join(scope.value for scope in me.scopes)}")
-    sites = await isthmus.sites.list()
-    if not sites:
-        yield Check("sites", "warn", "there is none", "isthmus site add NAME URL")
-    for site in sites:
-        engines = ", ".join(site.inventory.engines) or "no container engine"
-        state = "" if site.state is SiteState.ENABLED else f", {site.state.value}"
-        words = f"{site.health.value}{state}; {engines}"
-        if site.health is Health.UNREACHABLE:
-            yield Check(
-                f"site {site.name}", "fail", f"{words}: {site.health_message}", f"isthmus site test {site.name}"
-            )
-        else:
-            yield Check(f"site {site.name}", "ok" if site.state is SiteState.ENABLED else "warn", words)
+    for check in await isthmus.checks():
+        yield check
 
 
 def _clock(date: str) -> Check:
@@ -107,14 +78,3 @@ def _clock(date: str) -> Check:
 def _engines() -> Check:
     have = [name for name, program in ENGINES.items() if shutil.which(program)]
     return Check("engines here", "ok", ", ".join(have) or "none (jobs with images need one where they run)")
-
-
-def _disk(folder: Path) -> Check:
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if not os.access(folder, os.W_OK):
-        return Check("disk", "warn", f"{folder} is not writable", "Name another folder: isthmus up --data DIR")
-    if free < LOW_BYTES:
-        return Check("disk", "warn", f"{show_bytes(free)} free at {folder}", "Make room, or use isthmus up --data DIR")
-    return Check("disk", "ok", f"{show_bytes(free)} free at {folder}")

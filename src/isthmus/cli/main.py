@@ -39,6 +39,7 @@ COMMANDS = {
     "login": _Command(_PLANE, "server", "login"),
     "panel": _Command(_PLANE, "server", "panel"),
     "doctor": _Command(_PLANE, "server", "doctor"),
+    "overview": _Command(_PLANE, "overview", "overview"),
     # What follows the command's first word is the command's own.
     "run": _Command(_WORK, "run", "run", settings={"allow_interspersed_args": False}),
     "job": _Command(_WORK, "jobs", "app", is_group=True),

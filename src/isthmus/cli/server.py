@@ -8,6 +8,7 @@ import typer
 
 from isthmus.cli import output
 from isthmus.cli.calling import client, command
+from isthmus.cli.output import Format, Output
 
 if TYPE_CHECKING:
     from isthmus.app import App
@@ -238,15 +239,20 @@ async def panel(
 
 
 @command
-async def doctor() -> None:
+async def doctor(form: Output = Format.TABLE) -> None:
     """Look whether all is well: configuration, server, token, sites, engines, disk. Exit code 1 if something is not."""
     from isthmus.cli import checks
+    from isthmus.domain.views import Check
 
-    failed = False
+    found: list[Check] = []
     async for check in checks.all_of(client):
+        found.append(check)
+        if form is not Format.TABLE:
+            continue
         mark = {"ok": "ok  ", "warn": "look", "fail": "FAIL"}[check.result]
         print(f"{mark}  {check.what.ljust(14)} {check.found}", flush=True)
         if check.hint:
             print(f"      {' ' * 14} {check.hint}", flush=True)
-        failed = failed or check.result == "fail"
-    raise typer.Exit(1 if failed else 0)
+    if form is not Format.TABLE:
+        output.show(found, list[Check], form, lambda: None)
+    raise typer.Exit(1 if any(check.result == "fail" for check in found) else 0)

@@ -17,7 +17,7 @@ from isthmus.client.events import Events
 from isthmus.client.jobs import Jobs
 from isthmus.client.sites import Sites
 from isthmus.client.users import Secrets, Tokens, Users
-from isthmus.domain.views import ServerView
+from isthmus.domain.views import Check, Overview, ServerView
 
 if TYPE_CHECKING:
     from isthmus.client.artefacts import Datasets, Images
@@ -106,6 +106,14 @@ class AsyncClient:
     async def server(self) -> ServerView:
         """Which control plane this is."""
         return await self.connection.ask(ServerView, "GET", "/v1/server")
+
+    async def checks(self) -> list[Check]:
+        """Whether all is well where the control plane runs, one thing after another."""
+        return await self.connection.ask(list[Check], "GET", "/v1/server/checks")
+
+    async def overview(self, user: str = "") -> Overview:
+        """What needs somebody, what runs, what ended today, what the week took; of one user's jobs, or everybody's."""
+        return await self.connection.ask(Overview, "GET", "/v1/overview", query={"user": user or None})
 
     async def close(self) -> None:
         """Let go of connections; of the control plane too, where it is embedded."""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from isthmus.client import artefacts, asynchronous, events, jobs, sites, users
+from isthmus.domain.views import Check, Overview
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -248,6 +249,14 @@ class Client:
     def server(self) -> Any:
         """Which control plane this is."""
         return self._loop.run(self._client.server())
+
+    def checks(self) -> list[Check]:
+        """Whether all is well where the control plane runs, one thing after another."""
+        return self._loop.run(self._client.checks())
+
+    def overview(self, user: str = "") -> Overview:
+        """What needs somebody, what runs, what ended today, what the week took; of one user's jobs, or everybody's."""
+        return self._loop.run(self._client.overview(user))
 
     def close(self) -> None:
         """Let go of connections; of the control plane too, where it is embedded."""

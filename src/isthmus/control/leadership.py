@@ -23,6 +23,7 @@ from isthmus.domain.errors import Conflict, IsthmusError, Unavailable
 
 T = TypeVar("T")
 
+LEASE = "supervisor"
 LEASE_S = 15.0
 
 
@@ -108,10 +109,10 @@ def _is_dead(owner: str) -> bool:
 
 def _take_lease(conn: Connection, owner: str) -> leases.Lease | None:
     now = leases.clock(conn)
-    other = leases.holder(conn, "supervisor", now=now)
+    other = leases.holder(conn, LEASE, now=now)
     if other is not None and other.owner != owner and _is_dead(other.owner):
         leases.release(conn, other)
-    return leases.acquire(conn, "supervisor", owner, now=now, ttl_s=LEASE_S)
+    return leases.acquire(conn, LEASE, owner, now=now, ttl_s=LEASE_S)
 
 
 def _renew_lease(conn: Connection, lease: leases.Lease) -> None:

@@ -41,14 +41,15 @@ class Overviews:
     async def of(self, caller: Caller, user: str = "") -> Overview:
         """Of one user's jobs, or of everybody's."""
         require(caller, Role.VIEWER, Scope.READ)
-        now = self._clock.now().timestamp()
-        found = await self._db.read(_read, user, now)
-        week = await self._week_of(now)
-        return Overview(
-            **found,
-            sites=tuple(await self._sites.list(caller)),
-            week=tuple(one for one in week if not user or one.user == user),
-        )
+        found = await self._db.read(_read, user, self._clock.now().timestamp())
+        sites = tuple(await self._sites.list(caller))
+        return Overview(**found, sites=sites, week=await self.week(caller, user))
+
+    async def week(self, caller: Caller, user: str = "") -> tuple[UsageOf, ...]:
+        """What the last 7 days took, of one user or of everybody; no more than a minute old."""
+        require(caller, Role.VIEWER, Scope.READ)
+        week = await self._week_of(self._clock.now().timestamp())
+        return tuple(one for one in week if not user or one.user == user)
 
     async def _week_of(self, now: float) -> Sequence[UsageOf]:
         age = None if self._week_at is None else self._clock.monotonic() - self._week_at
@@ -101,9 +102,10 @@ def _usage(conn: Connection, now: float) -> tuple[UsageOf, ...]:
     for row in attempt_rows.usage(conn, [day.timestamp() for day in days], now):
         price = places.read_site(row.spec).price
         for number, day in enumerate(days):
-            cpu_h = (getattr(row, f"cpu{number}") or 0.0) / 3600
-            gpu_h = (getattr(row, f"gpu{number}") or 0.0) / 3600
-            if cpu_h or gpu_h:
-                cost = cpu_h * price.cpu_hour + gpu_h * price.gpu_hour
-                found.append(UsageOf(day=day.date(), user=row.user, site=row.site, cpu_h=cpu_h, gpu_h=gpu_h, cost=cost))
+            cpu_h, gpu_h, node_h = ((getattr(row, f"{what}{number}") or 0.0) / 3600 for what in ("cpu", "gpu", "node"))
+            if not node_h:
+                continue
+            cost = cpu_h * price.cpu_hour + gpu_h * price.gpu_hour + node_h * price.node_hour
+            of = {"day": day.date(), "user": row.user, "site": row.site}
+            found.append(UsageOf(**of, cpu_h=cpu_h, gpu_h=gpu_h, node_h=node_h, cost=cost))
     return tuple(found)

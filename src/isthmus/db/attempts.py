@@ -127,9 +127,10 @@ def waits(conn: Connection, *, last: int = 25) -> dict[str, list[float]]:
 
 
 def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
-    """What attempts had reserved: rows of (user, site, site_id) with ``cpu0``, ``gpu0``, … seconds, one pair a day.
+    """What attempts had reserved: rows of (user, site, spec) with seconds as ``cpu0``, ``gpu0``, ``node0``, ``cpu1``, …
 
-    ``days`` are the times at which days begin; the last one ends at ``now``. The counts are those of the placement.
+    ``days`` are the times at which days begin, numbered from 0; the last one ends at ``now``.
+    The counts are those of the placement.
     """
     postgres = conn.dialect.name == "postgresql"
     least, greatest = (func.least, func.greatest) if postgres else (func.min, func.max)
@@ -149,6 +150,7 @@ def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
             func.coalesce(attempts.c.ended_at, now).label("ended_at"),
             (planned("cpus", 1) * planned("nodes", 1)).label("cpus"),
             (planned("gpus", 0) * planned("nodes", 1)).label("gpus"),
+            planned("nodes", 1).label("nodes"),
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .where(attempts.c.started_at.is_not(None), or_(attempts.c.ended_at >= days[0], attempts.c.live))
@@ -159,8 +161,8 @@ def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
     for number, begin in enumerate(days):
         end = days[number + 1] if number + 1 < len(days) else now
         span = greatest(least(each.c.ended_at, end) - greatest(each.c.started_at, begin), 0.0)
-        sums.append(func.sum(span * each.c.cpus).label(f"cpu{number}"))
-        sums.append(func.sum(span * each.c.gpus).label(f"gpu{number}"))
+        for what, column in (("cpu", each.c.cpus), ("gpu", each.c.gpus), ("node", each.c.nodes)):
+            sums.append(func.sum(span * column).label(f"{what}{number}"))
     statement = (
         select(users.c.name.label("user"), sites.c.name.label("site"), sites.c.spec, *sums)
         .select_from(each)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     Row,
     String,
+    Table,
     and_,
     bindparam,
     cast,
@@ -115,15 +116,6 @@ def page(
 ) -> Sequence[JobRow]:
     """The newest first, ids below ``before``; all that is given must match. ``name`` is a part of it."""
     wanted: list[ColumnElement[bool]] = []
-    if len(states) == 1:
-        wanted.append(jobs.c.state == states[0])
-    elif states:
-        # Kept from the index on states, by which all jobs of these would be sorted for one page.
-        wanted.append(func.coalesce(jobs.c.state, "").in_(states))
-    if user:
-        wanted.append(users.c.name == user)
-    if site:
-        wanted.append(sites.c.name == site)
     if name:
         wanted.append(jobs.c.name.contains(name, autoescape=True))
     if array:
@@ -134,16 +126,21 @@ def page(
         wanted.append(jobs.c.id < before)
     for key, value in labels:
         wanted.append(_label(conn, key) == value)
-    # The page's ids first: what is told of each job is looked up for these alone, however the rows were found.
-    ids = (
-        select(jobs.c.id)
-        .join(users, users.c.id == jobs.c.user_id)
-        .outerjoin(sites, sites.c.id == jobs.c.site_id)
-        .where(and_(literal(True), *wanted))
-        .order_by(jobs.c.id.desc())
-        .limit(limit)
-    )
-    return conn.execute(_NAMED.where(jobs.c.id.in_(ids)).order_by(jobs.c.id.desc())).all()
+    owners = [(jobs.c.user_id, _id_of(users, user))] if user else []
+    owners += [(jobs.c.site_id, _id_of(sites, site))] if site else []
+    found: list[int] = []
+    # A state at a time: each is a stretch of an index, in its order. All in one would be sorted for one page.
+    for state in dict.fromkeys(states) or ("",):
+        # Few are live, many have ended: the one index or the other has fewer to look through.
+        by_state = state in OPEN or not owners
+        mine = [(func.coalesce(column, 0) if state and by_state else column) == owner for column, owner in owners]
+        if state:
+            mine.append((jobs.c.state if by_state else func.coalesce(jobs.c.state, "")) == state)
+        one = select(jobs.c.id).where(and_(literal(True), *wanted, *mine))
+        found.extend(row.id for row in conn.execute(one.order_by(jobs.c.id.desc()).limit(limit)))
+    # What is told of each job is looked up for those of the page alone, however they were found.
+    rows = many(conn, sorted(found, reverse=True)[:limit])
+    return [rows[job_id] for job_id in sorted(rows, reverse=True)]
 
 
 def queue(conn: Connection, *, user: str = "", name: str = "", behind: int = 0, limit: int = 50) -> Sequence[JobRow]:
@@ -153,7 +150,7 @@ def queue(conn: Connection, *, user: str = "", name: str = "", behind: int = 0, 
     """
     wanted = [jobs.c.state == "QUEUED"]
     if user:
-        wanted.append(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+        wanted.append(_of_user(user))
     if name:
         wanted.append(jobs.c.name.contains(name, autoescape=True))
     top = select(func.max(jobs.c.priority)).where(jobs.c.state == "QUEUED")
@@ -175,11 +172,11 @@ def ended_since(
     conn: Connection, since: float, *, states: Sequence[str], user: str = "", limit: int = 10
 ) -> Sequence[JobRow]:
     """Jobs that ended so at that time or later, the last first."""
+    # Kept from the index on states: the one on the end has them too, and is in order.
     wanted = [jobs.c.ended_at >= since, func.coalesce(jobs.c.state, "").in_(states)]
     if user:
-        wanted.append(users.c.name == user)
-    statement = select(jobs.c.id).join(users, users.c.id == jobs.c.user_id).where(*wanted)
-    return _in_order(conn, statement.order_by(jobs.c.ended_at.desc()).limit(limit))
+        wanted.append(_of_user(user))
+    return _in_order(conn, select(jobs.c.id).where(*wanted).order_by(jobs.c.ended_at.desc()).limit(limit))
 
 
 def open_since(
@@ -190,7 +187,7 @@ def open_since(
     for state in states:  # one at a time, so that each comes from the index in its order
         statement = select(jobs.c.id).where(jobs.c.state == state, jobs.c.submitted_at < before)
         if user:
-            statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+            statement = statement.where(_of_user(user))
         order = jobs.c.id if oldest else jobs.c.id.desc()
         found.extend(row.id for row in conn.execute(statement.order_by(order).limit(limit)))
     rows = many(conn, sorted(found, reverse=not oldest)[:limit])
@@ -199,10 +196,11 @@ def open_since(
 
 def ended_counts(conn: Connection, since: float, *, user: str = "") -> dict[str, int]:
     """How many jobs ended in each way at that time or later."""
-    statement = select(jobs.c.state, func.count().label("n")).where(jobs.c.ended_at >= since)
+    state = func.coalesce(jobs.c.state, "").label("ended_as")  # as in `ended_since`
+    statement = select(state, func.count().label("n")).where(jobs.c.ended_at >= since)
     if user:
-        statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
-    return {row.state: row.n for row in conn.execute(statement.group_by(jobs.c.state))}
+        statement = statement.where(_of_user(user))
+    return {row.ended_as: row.n for row in conn.execute(statement.group_by(state))}
 
 
 def _in_order(conn: Connection, ids: Any) -> Sequence[JobRow]:
@@ -263,8 +261,18 @@ def counts(conn: Connection, *, user: str = "", states: Sequence[str] = ()) -> d
     if states:
         statement = statement.where(jobs.c.state.in_(states))
     if user:
-        statement = statement.where(jobs.c.user_id.in_(select(users.c.id).where(users.c.name == user)))
+        statement = statement.where(_of_user(user))
     return {row.state: row.n for row in conn.execute(statement)}
+
+
+def _of_user(name: str) -> ColumnElement[bool]:
+    """Whose it is, kept from the index on users, where another one is in the order of the question."""
+    return func.coalesce(jobs.c.user_id, 0) == _id_of(users, name)
+
+
+def _id_of(table: Table, name: str) -> ColumnElement[int]:
+    """The id of the user or site of that name; none is like NULL."""
+    return select(table.c.id).where(table.c.name == name).scalar_subquery()
 
 
 def _label(conn: Connection, key: str) -> Any:

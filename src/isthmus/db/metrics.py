@@ -1,10 +1,10 @@
 """Rows of metrics: the numbers that commands report, one a row, in the order in which they came."""
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from isthmus.db.schema import metric_blocks, metrics
 
@@ -29,6 +29,29 @@ _BLOCK_COLUMNS = select(
     metric_blocks.c.first_id, metric_blocks.c.last_id, *(metric_blocks.c[name] for name in _ENDS)
 ).order_by(metric_blocks.c.first_id)
 
+_OWN = metrics.c.attempt_id == bindparam("attempt")
+_NAMED = _OWN & (metrics.c.name == bindparam("name"))
+_LAST_BLOCK = (
+    select(metric_blocks.c.last_id, metric_blocks.c.lowest, metric_blocks.c.highest)
+    .where(metric_blocks.c.attempt_id == bindparam("attempt"), metric_blocks.c.name == bindparam("name"))
+    .order_by(metric_blocks.c.first_id.desc())
+    .limit(1)
+)
+_VALUES_FROM = select(metrics.c.value).where(_NAMED, metrics.c.id >= bindparam("first")).order_by(metrics.c.id)
+_COUNT_AFTER = select(func.count()).where(_NAMED, metrics.c.id > bindparam("last"))
+_VALUES_AFTER = _COLUMNS.where(_NAMED, metrics.c.id > bindparam("last")).order_by(metrics.c.id)
+
+
+def _all_names() -> Select[Any]:
+    """One look into the index for each name, however many values it has."""
+    name = select(func.min(metrics.c.name).label("name")).where(_OWN).cte("names", recursive=True)
+    following = select(func.min(metrics.c.name)).where(_OWN, metrics.c.name > name.c.name).scalar_subquery()
+    name = name.union_all(select(following).where(name.c.name.is_not(None)))
+    return select(name.c.name).where(name.c.name.is_not(None))
+
+
+_NAMES = _all_names()
+
 # Rows are many here: they are looked into by number, and become a Value when they are kept.
 VALUE = Value._fields.index("value")
 _VALUE, _ID = operator.itemgetter(VALUE), operator.itemgetter(0)
@@ -45,13 +68,7 @@ def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def names(connection: Connection, attempt_id: int, *, system: bool = False) -> list[str]:
     """The metrics of an attempt, in the order of the alphabet; with ``system`` those that its runner measured."""
-    found: list[str] = []
-    of_attempt = select(func.min(metrics.c.name)).where(metrics.c.attempt_id == attempt_id)
-    # One look into the index for each name, however many values it has.
-    name = connection.execute(of_attempt).scalar()
-    while name is not None:
-        found.append(name)
-        name = connection.execute(of_attempt.where(metrics.c.name > name)).scalar()
+    found = connection.execute(_NAMES, {"attempt": attempt_id}).scalars()
     return [name for name in found if name.startswith(SYSTEM) == system]
 
 
@@ -129,23 +146,31 @@ def _or(step: float | None, at: float) -> float:
 
 def close_blocks(connection: Connection, attempt_id: int, name: str) -> None:
     """Add the blocks that are full now."""
-    own = (metric_blocks.c.attempt_id == attempt_id) & (metric_blocks.c.name == name)
-    done = connection.execute(select(func.max(metric_blocks.c.last_id)).where(own)).scalar() or 0
-    mine = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name) & (metrics.c.id > done)
-    if connection.execute(select(func.count()).where(mine)).scalar_one() < BLOCK:
+    which = {"attempt": attempt_id, "name": name}
+    before = connection.execute(_LAST_BLOCK, which).first()
+    which["last"] = before.last_id if before else 0
+    if connection.execute(_COUNT_AFTER, which).scalar_one() < BLOCK:
         return
-    rows = connection.execute(_COLUMNS.where(mine).order_by(metrics.c.id)).all()
+    rows = connection.execute(_VALUES_AFTER, which).all()
     blocks = []
+    lowest, highest = (before.lowest, before.highest) if before else (None, None)
     for start in range(0, len(rows) - BLOCK + 1, BLOCK):
         part = rows[start : start + BLOCK]
         finite = [row for row in part if row[VALUE] is not None] or part[:1]
         low = min(finite, key=_VALUE)
         high = max(finite, key=_VALUE)
+        lowest, highest = _extreme(min, lowest, low[VALUE]), _extreme(max, highest, high[VALUE])
         block = {"attempt_id": attempt_id, "name": name, "first_id": part[0][0], "last_id": part[-1][0]}
-        for which, row in (("low", low), ("high", high)):
-            block |= {f"{which}_{field}": value for field, value in zip(Value._fields, row, strict=True)}
+        block |= {"lowest": lowest, "highest": highest}
+        for which_end, row in (("low", low), ("high", high)):
+            block |= {f"{which_end}_{field}": value for field, value in zip(Value._fields, row, strict=True)}
         blocks.append(block)
     connection.execute(metric_blocks.insert(), blocks)
+
+
+def _extreme(which: Callable[[list[float]], float], *values: float | None) -> float | None:
+    finite = [value for value in values if value is not None]
+    return which(finite) if finite else None
 
 
 def thin(rows: Sequence[tuple[Any, ...]], points: int) -> Iterator[tuple[Any, ...]]:
@@ -177,18 +202,14 @@ def last(connection: Connection, attempt_id: int) -> dict[str, Value]:
 
 def ends(connection: Connection, attempt_id: int, name: str) -> tuple[float | None, float | None, float | None] | None:
     """The last, the lowest and the highest value of a metric; None: it has none."""
-    own = (metrics.c.attempt_id == attempt_id) & (metrics.c.name == name)
-    newest = connection.execute(select(metrics.c.value).where(own).order_by(metrics.c.id.desc()).limit(1)).first()
-    if newest is None:
+    which = {"attempt": attempt_id, "name": name}
+    block = connection.execute(_LAST_BLOCK, which).first()
+    # The last value of the last block, and those that stand in none yet.
+    values = connection.execute(_VALUES_FROM, {**which, "first": block.last_id if block else 0}).scalars().all()
+    if not values:
         return None
-    mine = (metric_blocks.c.attempt_id == attempt_id) & (metric_blocks.c.name == name)
-    extremes = (func.min(metric_blocks.c.low_value), func.max(metric_blocks.c.high_value))
-    low, high, done = connection.execute(select(*extremes, func.max(metric_blocks.c.last_id)).where(mine)).one()
-    rest = select(func.min(metrics.c.value), func.max(metrics.c.value)).where(own, metrics.c.id > (done or 0))
-    rest_low, rest_high = connection.execute(rest).one()
-    lows = [value for value in (low, rest_low) if value is not None]
-    highs = [value for value in (high, rest_high) if value is not None]
-    return newest.value, min(lows, default=None), max(highs, default=None)
+    low, high = (block.lowest, block.highest) if block else (None, None)
+    return values[-1], _extreme(min, low, *values), _extreme(max, high, *values)
 
 
 def best(connection: Connection, attempt_id: int, name: str, *, highest: bool = False) -> Value | None:

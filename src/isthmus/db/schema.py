@@ -197,7 +197,8 @@ jobs = Table(
     Index("ix_jobs_attention", "attention", sqlite_where=text("attention = 1"), postgresql_where=text("attention")),
     Index("ix_jobs_state_id", "state", "id"),
     Index("ix_jobs_state_priority_id", "state", "priority", "id"),
-    Index("ix_jobs_ended_at", "ended_at"),
+    Index("ix_jobs_ended_at_state_user_id", "ended_at", "state", "user_id"),
+    Index("ix_jobs_site_id_id", "site_id", "id"),
     Index("ix_jobs_user_id_id", "user_id", "id"),
     Index("ix_jobs_array_id", "array_id"),
 )
@@ -276,6 +277,8 @@ metric_blocks = Table(
     Column("high_at", Float, nullable=False),
     Column("high_step", Float),
     Column("high_value", Float),
+    Column("lowest", Float),  # of all its values up to here; NULL: none was finite
+    Column("highest", Float),
 )
 
 log_chunks = Table(

@@ -5,7 +5,7 @@ Times are UTC. A field that is not known yet is None, or empty where its type ha
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from isthmus.domain.artefacts import Artefact, ArtefactKind, ReplicaState
 from isthmus.domain.jobs import JobSpec
@@ -235,6 +235,7 @@ class UsageOf:
     site: str
     cpu_h: float = 0.0
     gpu_h: float = 0.0
+    node_h: float = 0.0  # a node for each attempt that was on it: those that share one count it each
     cost: float = 0.0  # by the site's price of today
 
 
@@ -251,6 +252,16 @@ class Overview:
     finished: tuple[JobView, ...] = ()  # in the last 24 hours, the newest first
     sites: tuple[SiteView, ...] = ()
     week: tuple[UsageOf, ...] = ()  # the last 7 days
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: what was found, and what to do where all is not well."""
+
+    what: str
+    result: Literal["ok", "warn", "fail"]
+    found: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isthmus.api.limits import BodyLimit
 from isthmus.api.services import Services
-from isthmus.control.overview import Overviews
 from isthmus.domain.errors import IsthmusError, NotFound
 from isthmus.panel import (
     compare,
     data,
+    doctor,
     entry,
     events,
     files,
@@ -49,6 +49,7 @@ PAGES = (
     people.pages,
     events.pages,
     preferences.pages,
+    doctor.pages,
     live_pages.pages,
 )
 
@@ -113,10 +114,10 @@ class Front:
         await (self._panel if mine else self._api)(scope, receive, send)
 
 
-def create(services: Services, overviews: Overviews, live: Live, url: str, provider: Provider | None = None) -> ASGIApp:
+def create(services: Services, live: Live, url: str, provider: Provider | None = None) -> ASGIApp:
     """The panel over these use cases. ``url``: how others reach the server."""
     panel = Panel(services=services, signing=services.signing, renderer=live.renderer, url=url)
-    panel.parts.update(overviews=overviews, live=live, openid=provider)
+    panel.parts.update(live=live, openid=provider)
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, IsthmusError)

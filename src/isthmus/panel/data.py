@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from isthmus import codec
 from isthmus.api import content
+from isthmus.api.jobs import label_of
 from isthmus.control.artefacts import ArtefactFilter, Download
 from isthmus.domain.artefacts import ArtefactKind, Registration
 from isthmus.domain.errors import Invalid, IsthmusError
@@ -19,6 +20,7 @@ from isthmus.panel.visitor import PageOf, Pages, Visitor
 pages = Pages()
 
 PAGE = 50
+STORE = "the server's store"  # no site can have that name
 
 
 def _for_both(path: str, page: Any, *, post: bool = False) -> None:
@@ -36,8 +38,14 @@ async def table(kind: ArtefactKind, visitor: Visitor) -> Response:
 async def _table(
     kind: ArtefactKind, visitor: Visitor, *, error: IsthmusError | None = None, form: dict[str, str] | None = None
 ) -> Response:
+    label = visitor.query.get("label", "").replace("\0", "").strip()[:200]
+    try:
+        labels = (label_of(label),) if label else ()
+    except Invalid as wrong:
+        labels, error = (), error or wrong
     which = ArtefactFilter(
         name=visitor.query.get("q", "").replace("\0", "")[:200],
+        label=labels,
         removed=bool(visitor.query.get("removed")),
         before=visitor.number("before"),
         limit=PAGE,
@@ -49,8 +57,10 @@ async def _table(
         kind=kind.value,
         page=page,
         which=which,
+        label=label,
         error=error,
         form=defaultdict(str, form or {}),
+        places=[STORE, *(site.name for site in await visitor.services.sites.list(visitor.caller))],
     )
 
 
@@ -103,10 +113,19 @@ def _registration(form: Any) -> Registration:
         "version": form.get("version", "").strip(),
         "zones": zones,
         "description": form.get("description", "").strip(),
+        "labels": _labels(form.get("labels", "")),
     }
     # A path on the server begins with a slash; the rest are references: docker://…, SITE:/path.
     fields["path" if source.startswith("/") and not form.get("at_site") else "reference"] = source
     return codec.read(Registration, fields)
+
+
+def _labels(text: str) -> dict[str, str]:
+    try:
+        return dict(label_of(pair.strip()) for pair in text.split(",") if pair.strip())
+    except Invalid as error:
+        error.place = "labels"
+        raise
 
 
 async def remove(kind: ArtefactKind, visitor: Visitor) -> Response:
@@ -123,11 +142,21 @@ async def remove(kind: ArtefactKind, visitor: Visitor) -> Response:
 async def collect(kind: ArtefactKind, visitor: Visitor) -> Response:
     """Take away copies that nothing needs."""
     form = await visitor.form()
+    span = form.get("unused", "").strip()
     try:
-        span = form.get("unused", "").strip()
         since = datetime.now(UTC) - timedelta(seconds=Seconds.parse(span)) if span else None
         dry = form.get("verb") != "collect"
-        taken = await visitor.services.artefacts.gc(visitor.caller, [kind], unused_since=since, dry_run=dry)
+        at = form.get("site", "")
+        taken = await visitor.services.artefacts.gc(
+            visitor.caller,
+            [kind],
+            site={"": None, STORE: ""}.get(at, at),
+            unused_since=since,
+            dry_run=dry,
+        )
+    except Invalid as error:
+        error.place = error.place or "unused"
+        return await _table(kind, visitor, error=error, form={"unused": span})
     except IsthmusError as error:
         return visitor.go(f"/{kind.value}s", error=error)
     done = "would be" if dry else "were"

@@ -6,7 +6,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from isthmus.control.overview import Overviews
 from isthmus.domain.sites import Health, SiteState
 from isthmus.domain.views import UsageOf
 from isthmus.panel.visitor import Pages, Visitor
@@ -28,8 +27,7 @@ async def home(visitor: Visitor) -> Response:
 
 
 async def _page(visitor: Visitor, user: str, *, mine: bool) -> Response:
-    overviews: Overviews = visitor.panel.parts["overviews"]
-    overview = await overviews.of(visitor.caller, user)
+    overview = await visitor.services.overviews.of(visitor.caller, user)
     troubled = [
         site for site in overview.sites if site.health is Health.UNREACHABLE or site.state is SiteState.DRAINING
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from isthmus.api.jobs import label_of, states_of
 from isthmus.control.jobs import JobFilter
 from isthmus.domain.errors import Invalid, IsthmusError
+from isthmus.domain.units import Seconds
 from isthmus.domain.views import JobView
 from isthmus.panel import words
 from isthmus.panel.visitor import Pages, Visitor
@@ -18,7 +20,7 @@ from isthmus.panel.visitor import Pages, Visitor
 pages = Pages()
 
 PAGE = 50
-FILTERS = ("q", "state", "user", "site", "label", "array", "metric", "order")
+FILTERS = ("q", "state", "user", "site", "label", "array", "since", "metric", "order")
 MAX_BULK = 100_000
 
 
@@ -32,6 +34,7 @@ class Asked:
     site: str = ""
     label: str = ""
     array: int = 0
+    since: str = ""  # submitted in the last 2h, 3d, …
     metric: str = ""
     order: str = ""  # "": the newest first; queue: as they will be placed
     before: int = 0
@@ -47,7 +50,8 @@ class Asked:
             numbers[name] = int(text or 0)
         states = tuple(dict.fromkeys(word for word in query.getlist("state") if word))
         texts: dict[str, Any] = {
-            name: query.get(name, "").strip()[:200] for name in ("q", "user", "site", "label", "metric", "order")
+            name: query.get(name, "").strip()[:200]
+            for name in ("q", "user", "site", "label", "since", "metric", "order")
         }
         if any("\0" in text for text in texts.values()):
             raise Invalid("There is a null character in it, which no database takes.")
@@ -57,6 +61,7 @@ class Asked:
     def filter(self) -> JobFilter:
         """Raises Invalid."""
         labels = (label_of(self.label),) if self.label else ()
+        since = datetime.now(UTC) - timedelta(seconds=_span(self.since)) if self.since else None
         return JobFilter(
             states=states_of(self.state),
             user=self.user,
@@ -64,6 +69,7 @@ class Asked:
             name=self.q,
             label=labels,
             array=self.array,
+            since=since,
             queue=self.order == "queue",
             before=self.before,
             limit=PAGE,
@@ -118,6 +124,14 @@ async def _table(visitor: Visitor) -> Response:
         views=[(view, urlencode(sorted(_pairs(parse_qs(view.query)))) == here) for view in views],
         groups=("live", "waiting", "running", "ended"),
     )
+
+
+def _span(text: str) -> int:
+    try:
+        return Seconds.parse(text)
+    except Invalid as error:
+        error.place = "since"
+        raise
 
 
 def _pairs(query: Any) -> list[tuple[str, str]]:

@@ -69,6 +69,9 @@ async def change(visitor: Visitor) -> Response:
         elif verb in ("disable", "enable"):
             await identity.change_user(caller, name, disabled=verb == "disable")
             said = f"{name} is {verb}d."
+        elif verb == "no-password":
+            await visitor.panel.signing.remove_password(caller, name)
+            said = f"{name} has no password any more."
         elif verb == "password":
             await visitor.panel.signing.set_password(caller, form.get("password", ""), user=name, visit=visitor.visit)
             said = f"{name} can sign in with the new password."

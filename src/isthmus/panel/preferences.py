@@ -46,6 +46,9 @@ async def password(visitor: Visitor) -> Response:
     """One's own password."""
     form = await visitor.form()
     try:
+        if form.get("remove"):
+            await visitor.panel.signing.remove_password(visitor.caller)
+            return visitor.go("/settings", said="You have no password any more.")
         if form.get("password", "") != form.get("again", ""):
             raise Invalid("The two are not the same.", place="again")
         await visitor.panel.signing.set_password(

@@ -46,6 +46,8 @@ class Renderer:
             bytes=lambda size: show_bytes(size) if size else "–",
             span=span_tag,
             number=show_number,
+            hours=show_hours,
+            money=show_money,
             short=short,
             json=lambda value: json.dumps(codec.to_plain(value), ensure_ascii=False),
         )
@@ -87,11 +89,10 @@ def time_tag(moment: datetime | None, form: str = "ago") -> Markup:
         return Markup("–")
     exact = moment.astimezone(UTC)
     shown = exact.strftime("%Y-%m-%d %H:%M")
-    return Markup('<time datetime="{}" data-form="{}" title="{} UTC">{} UTC</time>').format(
-        exact.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        form,
-        exact.strftime("%Y-%m-%d %H:%M:%S"),
-        shown,
+    # A table has hundreds: put together as they are, since nothing in them is anybody's text.
+    return Markup(
+        f'<time datetime="{exact.isoformat(timespec="milliseconds").replace("+00:00", "Z")}" data-form="{form}"'
+        f' title="{exact.strftime("%Y-%m-%d %H:%M:%S")} UTC">{shown} UTC</time>'
     )
 
 
@@ -101,9 +102,9 @@ def span_tag(begin: datetime | None, end: datetime | None = None) -> Markup:
         return Markup("–")
     shown = show_seconds(max(0.0, ((end or datetime.now(UTC)) - begin).total_seconds()))
     if end is not None:
-        return Markup('<span class="span" title="{} to {}">{}</span>').format(_exact(begin), _exact(end), shown)
+        return Markup(f'<span class="span" title="{_exact(begin)} to {_exact(end)}">{shown}</span>')
     since = begin.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Markup('<span class="span" data-since="{}" title="since {}">{}</span>').format(since, _exact(begin), shown)
+    return Markup(f'<span class="span" data-since="{since}" title="since {_exact(begin)}">{shown}</span>')
 
 
 def _exact(moment: datetime) -> str:
@@ -117,6 +118,16 @@ def show_number(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.5g}"
+
+
+def show_hours(value: float) -> str:
+    """Hours: as many digits as say something."""
+    return f"{value:,.1f}" if value >= 10 or value == 0 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def show_money(value: float) -> str:
+    """An amount: cents, or where there are none yet, what there is."""
+    return f"{value:.2g}" if 0 < value < 0.01 else f"{value:,.2f}"
 
 
 def short(text: str, length: int = 80) -> Markup:

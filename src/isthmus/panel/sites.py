@@ -22,12 +22,26 @@ async def table(visitor: Visitor) -> Response:
     """All sites."""
     found = await visitor.services.sites.list(visitor.caller)
     loads = await visitor.services.sites.loads(visitor.caller)
-    return visitor.page("sites.html", sites=[(site, totals(site), loads.get(site.name, SiteLoad())) for site in found])
+    costs = await _costs(visitor)
+    shown = [(site, totals(site), loads.get(site.name, SiteLoad()), costs.get(site.name, 0.0)) for site in found]
+    return visitor.page("sites.html", sites=shown)
+
+
+async def _costs(visitor: Visitor) -> dict[str, float]:
+    """What the last 7 days cost at each site."""
+    found: dict[str, float] = {}
+    for one in await visitor.services.overviews.week(visitor.caller):
+        found[one.site] = found.get(one.site, 0.0) + one.cost
+    return found
 
 
 @pages.get("/sites/{name}")
 async def one(visitor: Visitor) -> Response:
     """One site."""
+    return await _one(visitor)
+
+
+async def _one(visitor: Visitor, *, typed: str | None = None, error: IsthmusError | None = None) -> Response:
     name = visitor.path["name"]
     site = await visitor.services.sites.get(visitor.caller, name)
     loads = await visitor.services.sites.loads(visitor.caller)
@@ -35,12 +49,15 @@ async def one(visitor: Visitor) -> Response:
     replicas = await visitor.services.artefacts.replicas_at(visitor.caller, name)
     return visitor.page(
         "site.html",
+        status=error.status if error else 200,
+        error=error,
         site=site,
         total=totals(site),
         load=loads.get(name, SiteLoad()),
         jobs=jobs.jobs,
         replicas=replicas,
-        spec=_written(site),
+        spec=_written(site) if typed is None else typed,
+        cost=(await _costs(visitor)).get(name, 0.0),
     )
 
 
@@ -70,14 +87,23 @@ async def act(visitor: Visitor) -> Response:
             key = await sites.public_key(caller, name, login=form.get("login", "").strip())
             return visitor.go(back, said=f"Put this line into ~/.ssh/authorized_keys there: {key}")
         if verb == "change":
-            spec = read_spec(form.get("spec", ""))
-            if spec.name != name:
-                raise Invalid("The name of a site stays.", place="name")
-            await sites.update(caller, spec)
-            return visitor.go(back, said=f"{name} is changed.")
+            return await _changed(visitor, form.get("spec", ""))
         raise Invalid(f"{verb[:40]!r} can't be done to sites.")
     except IsthmusError as error:
         return visitor.go(back, error=error)
+
+
+async def _changed(visitor: Visitor, text: str) -> Response:
+    """Keep what was typed, or show it again with what is wrong."""
+    name = visitor.path["name"]
+    try:
+        spec = read_spec(text)
+        if spec.name != name:
+            raise Invalid("The name of a site stays.", place="name")
+        await visitor.services.sites.update(visitor.caller, spec)
+    except IsthmusError as error:
+        return await _one(visitor, typed=text, error=error)
+    return visitor.go(f"/sites/{name}", said=f"{name} is changed.")
 
 
 @pages.get("/add-site")

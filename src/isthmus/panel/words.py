@@ -26,6 +26,9 @@ TONES = {
 # Their messages say all that their sentences do.
 _SAID = (Reason.EXIT_CODE, Reason.SIGNAL, Reason.SITE_QUEUE)
 
+# Here one need not be told of a command.
+_SENTENCES = {Reason.NONE: "", Reason.NO_SITE: "No site fits it: Explain says why for each."}
+
 JOB_STATES = tuple(JobState)
 LIVE = tuple(state for state in JobState if not state.ended)
 
@@ -36,10 +39,7 @@ def tone(state: object) -> str:
 
 def why(job: JobView) -> str:
     """Why it is in its state, in one line: the message where there is one, else the reason's sentence."""
-    if job.reason is Reason.NONE or (job.message and job.reason in _SAID):
-        return job.message
-    sentence = job.reason.sentence
-    return f"{sentence} {job.message}" if job.message else sentence
+    return reason(job.reason.value, job.message)
 
 
 def can_end(job: JobView) -> bool:
@@ -81,7 +81,9 @@ def reason(word: str, message: str) -> str:
     """A reason's sentence with what is to be said beyond it."""
     try:
         known = Reason(word)
-        sentence = "" if message and known in _SAID else known.sentence
     except ValueError:
-        sentence = word
+        return f"{word} {message}".strip()
+    sentence = _SENTENCES.get(known, known.sentence)
+    if message and (known in _SAID or message == known.sentence):
+        return message if known in _SAID else sentence
     return f"{sentence} {message}".strip()

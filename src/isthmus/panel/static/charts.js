@@ -5,17 +5,41 @@
   const COLOURS = ["#2f7ed8", "#d9822b", "#2a9d6b", "#c23b80", "#7a5cd6", "#8a8d20", "#c0504d", "#3aa6b9", "#946b2d", "#6b7280", "#b04ad0", "#4c9a2a"];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  const BYTES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   const units = {
     bytes: (v) => {
       if (v == null) return "–";
       let n = Math.abs(v), u = 0;
       while (n >= 1024 && u < 5) { n /= 1024; u += 1; }
-      return `${v < 0 ? "-" : ""}${n >= 100 || u === 0 ? n.toFixed(0) : n.toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][u]}`;
+      return `${v < 0 ? "-" : ""}${n >= 100 || u === 0 ? n.toFixed(0) : n.toFixed(1)} ${BYTES[u]}`;
     },
     share: (v) => (v == null ? "–" : `${Math.round(v * 100)} %`),
     slope: (v) => (v == null ? "–" : v === 0 ? "0" : v < 0.01 ? Number(v.toPrecision(1)).toString() : v.toFixed(2)),
     plain: (v) => (v == null ? "–" : Number.isInteger(v) && Math.abs(v) < 1e6 ? String(v) : Number(v.toPrecision(5)).toString()),
   };
+
+  // The words at an axis: as many digits as tell its ticks apart, all in the unit of the largest.
+  const POWERS = Array.from({ length: 55 }, (_, power) => 2 ** power);
+  function ticks(unit, values, step) {
+    const most = Math.max(...values.filter((v) => v != null).map(Math.abs), 0);
+    let scale = 1, word = "";
+    if (unit === "bytes") {
+      const power = Math.min(5, Math.max(0, Math.floor(Math.log2(most || 1) / 10)));
+      scale = 1024 ** power;
+      word = ` ${BYTES[power]}`;
+    } else if (unit === "share") { scale = 0.01; word = " %"; }
+    let digits = 0;
+    for (let d = step / scale; digits < (unit === "bytes" ? 2 : 12) && Math.abs(d - Math.round(d)) > 1e-6 * d; d *= 10) digits += 1;
+    return values.map((v) => {
+      if (v == null) return "";
+      if (v !== 0 && (most / scale >= 1e6 || most / scale < 1e-4)) return v.toExponential(Math.min(3, Math.max(0, Math.ceil(Math.log10(most / step)))));
+      return (v / scale).toFixed(digits) + (v === 0 ? "" : word);
+    });
+  }
+
+  // What a machine has in use is drawn from nothing up, and over a least range: what is idle looks idle.
+  const LEAST = { slope: 0.1, bytes: 1048576, share: 1 };
+  const rangeOf = (unit) => (_, low, high) => [0, unit === "share" ? 1 : Math.max(high ?? 0, LEAST[unit]) * 1.05];
 
   function slope(series) { // of what only grows: the rate between the points
     const x = [], y = [];
@@ -95,8 +119,8 @@
       this.plot = new uPlot({
         width: box.clientWidth,
         height: box.clientHeight,
-        scales: { x: { time: by === "time" && !began }, y: log ? { distr: 3 } : {} },
-        axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((v) => (v == null ? "" : units[this.unit](v))) }],
+        scales: { x: { time: by === "time" && !began }, y: log ? { distr: 3 } : this.unit in LEAST ? { range: rangeOf(this.unit) } : {} },
+        axes: [axis, { ...axis, size: 56, ...(this.unit === "bytes" ? { incrs: POWERS } : {}), values: (_, at, axisIdx, space, step) => (log ? at.map((v) => (v == null ? "" : units.plain(v))) : ticks(this.unit, at, step)) }],
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 }, sync: this.options.sync ? { key: this.options.sync } : undefined },
         series: [{}, ...list.map((one, i) => ({

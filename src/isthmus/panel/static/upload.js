@@ -1,4 +1,5 @@
-// Uploads in pieces, with progress. What was cut goes on: the server says from where, for the same name, version and size.
+// Uploads in pieces, with progress: a file, or several and whole folders as one stream. What was cut goes on: the server
+// says from where, for the same name, version and size.
 "use strict";
 (() => {
   // SHA-256 (FIPS 180-4) a piece at a time: what browsers bring takes a whole file at once, and only over TLS.
@@ -71,6 +72,57 @@
     }
   }
 
+  // A folder is sent as its canonical tar (docs/site-protocol.md, "Digests"), which the server checks. It is made of what
+  // the browser has of the files: nothing is read before it is sent.
+  const text = new TextEncoder();
+  const block = (name, kind, mode, size) => {
+    const made = new Uint8Array(512);
+    const put = (bytes, at) => made.set(typeof bytes === "string" ? text.encode(bytes) : bytes, at);
+    put(name.subarray(0, 100), 0);
+    put(`${mode.toString(8).padStart(7, "0")}\0${"0000000\0".repeat(2)}`, 100);
+    if (size < 8 ** 11) put(`${size.toString(8).padStart(11, "0")}\0`, 124);
+    else {
+      made[124] = 0x80;
+      for (let at = 135, left = size; left > 0; at -= 1, left = Math.floor(left / 256)) made[at] = left % 256;
+    }
+    put(`${"00000000000\0"}${" ".repeat(8)}${kind}`, 136);
+    put("ustar  \0", 257);
+    put(`${made.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, "0")}\0 `, 148);
+    return made;
+  };
+  const padding = (size) => new Uint8Array((512 - (size % 512)) % 512);
+  const header = (path, folder, size) => {
+    const name = text.encode(folder ? `${path}/` : path);
+    const parts = [];
+    if (name.length > 100) parts.push(block(text.encode("././@LongLink"), "L", 0, name.length + 1), name, new Uint8Array(1), padding(name.length + 1));
+    parts.push(block(name, folder ? "5" : "0", folder ? 0o755 : 0o644, folder ? 0 : size));
+    return parts;
+  };
+  const byBytes = (one, other) => { // a name at a time, each by its bytes: a folder before what lies in it
+    const [a, b] = [one.split("/"), other.split("/")];
+    for (let n = 0; n < Math.min(a.length, b.length); n += 1) {
+      if (a[n] === b[n]) continue;
+      const [x, y] = [text.encode(a[n]), text.encode(b[n])];
+      for (let at = 0; at < Math.min(x.length, y.length); at += 1) if (x[at] !== y[at]) return x[at] - y[at];
+      return x.length - y.length;
+    }
+    return a.length - b.length;
+  };
+  function folderOf(files) { // Map of path -> File
+    const members = new Map(files);
+    for (const path of files.keys()) {
+      const parts = path.split("/");
+      for (let n = 1; n < parts.length; n += 1) members.set(parts.slice(0, n).join("/"), null);
+    }
+    const parts = [];
+    for (const path of [...members.keys()].sort(byBytes)) {
+      const file = members.get(path);
+      parts.push(...header(path, !file, file?.size ?? 0));
+      if (file) parts.push(file, padding(file.size));
+    }
+    return new Blob([...parts, new Uint8Array(1024)]);
+  }
+
   const form = document.querySelector("#upload");
   if (!form) return;
   const PIECE = 8 << 20;
@@ -80,10 +132,23 @@
   let running = false;
   let paused = false;
 
-  $("up-file").addEventListener("change", (event) => {
-    const file = event.target.files[0];
-    if (file && !$("up-name").value) $("up-name").value = file.name.replace(/\.[^.]*$/, "").replace(/[^\w.+-]/g, "-").replace(/^[^\w]+/, "");
-  });
+  // What was chosen: one file as it is; several, or a folder, as a folder.
+  let content = null;
+  function choose(files, below) {
+    const list = [...files];
+    if (!list.length) return;
+    const root = below ? list[0].webkitRelativePath.split("/")[0] : "";
+    const named = new Map(list.map((file) => [below ? file.webkitRelativePath.slice(root.length + 1) : file.name, file]));
+    const folder = below || list.length > 1;
+    content = { data: folder ? folderOf(named) : list[0], folder };
+    const bytes = list.reduce((sum, file) => sum + file.size, 0);
+    $("up-chosen").textContent = folder ? `${list.length} ${list.length === 1 ? "file" : "files"}, ${size(bytes)}: kept as one folder` : `${list[0].name}, ${size(bytes)}`;
+    const guess = below ? root : list.length === 1 ? list[0].name.replace(/\.[^.]*$/, "") : "";
+    if (!$("up-name").value) $("up-name").value = guess.replace(/[^\w.+-]/g, "-").replace(/^[^\w]+/, "");
+    if (below) $("up-file").value = ""; else $("up-folder").value = "";
+  }
+  $("up-file").addEventListener("change", (event) => choose(event.target.files, false));
+  $("up-folder").addEventListener("change", (event) => choose(event.target.files, true));
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.textContent = paused ? "Go on" : "Pause";
@@ -99,19 +164,28 @@
     return found;
   }
 
-  const size = (n) => (n < 1048576 ? `${(n / 1024).toFixed(0)} KiB` : n < 1073741824 ? `${(n / 1048576).toFixed(1)} MiB` : `${(n / 1073741824).toFixed(2)} GiB`);
+  const size = (n) => (n < 1024 ? `${n} B` : n < 1048576 ? `${(n / 1024).toFixed(0)} KiB` : n < 1073741824 ? `${(n / 1048576).toFixed(1)} MiB` : `${(n / 1073741824).toFixed(2)} GiB`);
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (running) return;
-    const file = $("up-file").files[0];
-    if (!file) return;
-    running = true;
     fault.hidden = true;
+    if (!content) {
+      fault.textContent = "Choose a file, several files or a folder first.";
+      fault.hidden = false;
+      return;
+    }
+    const file = content.data;
+    running = true;
     bar.hidden = pause.hidden = false;
     try {
       const zones = form.zones.value.split(",").map((zone) => zone.trim()).filter(Boolean);
-      const what = { kind: form.dataset.kind, name: form.elements.name.value.trim(), version: form.version.value.trim(), zones, description: form.description.value.trim(), size: file.size };
+      const labels = Object.fromEntries(form.labels.value.split(",").map((one) => one.trim()).filter(Boolean).map((one) => {
+        const [name, ...rest] = one.split("=");
+        if (!name || !rest.length) throw new Error(`${one} is not a label. Write it like team=vision.`);
+        return [name, rest.join("=")];
+      }));
+      const what = { labels, kind: form.dataset.kind, name: form.elements.name.value.trim(), version: form.version.value.trim(), zones, description: form.description.value.trim(), size: file.size, is_folder: content.folder };
       let { id, offset } = await ask("POST", "/uploads", what);
       const began = performance.now();
       const from = offset;
