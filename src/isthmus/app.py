@@ -28,6 +28,8 @@ from isthmus.api.services import Services
 from isthmus.api.tls import Certificate
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.dispatch import Dispatcher
+from isthmus.control.forecasting import Forecasting
+from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
@@ -114,6 +116,8 @@ class App:
             sites=Sites(db, sessions, vault, clock),
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
             signing=Signing(db, identity, clock, url=settings.url),
+            governing=Governing(db, clock),
+            forecasting=Forecasting(db, needs, clock),
             server=ServerView(
                 version=__version__,
                 instance=name,

@@ -9,6 +9,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from isthmus.control.artefacts import Artefacts
+from isthmus.control.forecasting import Forecasting
+from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.scheduling import Scheduling
@@ -30,6 +32,8 @@ class Services:
     sites: Sites
     artefacts: Artefacts
     signing: Signing
+    governing: Governing
+    forecasting: Forecasting
     server: ServerView
     scheduling: Scheduling = field(default_factory=Scheduling)
     max_body: int = 32 * 1024 * 1024

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from isthmus.control.knowledge import Knowledge
 from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
 from isthmus.placement.needs import Need
 from isthmus.placement.snapshot import SiteSnapshot
@@ -35,7 +36,13 @@ def write_inventory(inventory: Inventory) -> str:
     return _INVENTORY.dump_json(inventory, exclude_defaults=True).decode()
 
 
-def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[str] = ()) -> SiteSnapshot:
+def snapshot(
+    row: Any,
+    *,
+    users: frozenset[str] | None = None,
+    cached: Iterable[str] = (),
+    knowledge: Knowledge | None = None,
+) -> SiteSnapshot:
     """An empty site as placement sees it, from its row. ``users``: who has a credential there; None: everybody."""
     spec = read_site(row.spec)
     inventory = read_inventory(row.inventory)
@@ -46,7 +53,7 @@ def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[
         built_in["zone"] = spec.zone
     if inventory.architecture:
         built_in["architecture"] = inventory.architecture
-    return SiteSnapshot(
+    found = SiteSnapshot(
         name=spec.name,
         state=SiteState(row.state),
         health=Health(row.health),
@@ -64,15 +71,14 @@ def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[
         max_queued=spec.limits.queued,
         max_cpus=spec.limits.cpus,
         max_gpus=spec.limits.gpus,
-        policy=spec.policy,
         restart_s=float(spec.restart),
-        cpu_hour=spec.price.cpu_hour,
-        gpu_hour=spec.price.gpu_hour,
-        node_hour=spec.price.node_hour,
         users=users,
         used_jobs=inventory.others,
         cached=frozenset(cached),
+        architecture=inventory.architecture,
     )
+    (knowledge or Knowledge()).furnish(found, row.id, spec)
+    return found
 
 
 def plan_text(need: Need, queue: str, node: str, **more: int) -> str:

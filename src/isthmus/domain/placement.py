@@ -56,8 +56,8 @@ class Metric:
     better: Literal["higher", "lower"] = "higher"
     weight: float = 0.0  # in the mean of all scores; 0: for constraints only
     missing: Literal["wait"] | float = "wait"
-    # Where a figure can't be had, jobs that are constrained by it wait, or this number is taken for it. The score leaves
-    # it out, or takes the number.
+    # Where a figure can't be had, jobs that are constrained by it wait, or this number is taken for it. The score
+    # leaves it out, or takes the number.
     every: Seconds = Seconds(30)  # between questions
     max_age: Seconds = Seconds(300)  # an older figure is none
 
@@ -134,6 +134,100 @@ class Catalogue:
     read_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesView:
+    """The rules as they hold, with their version: 0 where nobody wrote any."""
+
+    rules: Rules
+    version: int = 0
+    changed_at: datetime | None = None
+    changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueView:
+    """The prices as they hold."""
+
+    catalogue: Catalogue
+    version: int = 0
+    changed_at: datetime | None = None
+    changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureView:
+    """One metric at one site. ``value`` None: none is known, and ``why`` says so; ``score`` from 0 to 1."""
+
+    metric: str
+    site: str
+    value: float | None
+    score: float | None
+    weight: float
+    provider: str
+    why: str = ""
+    at: datetime | None = None  # of a figure from outside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyView:
+    """A policy that a site or queue may choose."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What becomes of one job in a forecast: seconds from now on. ``site`` empty: it never starts."""
+
+    job: int
+    name: str = ""
+    site: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
+    late_s: float = 0.0  # after its deadline
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What becomes of the queue, if nothing comes in and every job takes its time limit."""
+
+    jobs: int = 0
+    never: int = 0  # of these, those that never start
+    late: int = 0  # those that miss their deadline
+    mean_wait_s: float = 0.0
+    last_end_s: float = 0.0
+    cost: float = 0.0
+    shown: tuple[Outcome, ...] = ()  # the jobs asked for, else the first in line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """A change to try on paper."""
+
+    __pydantic_config__ = STRICT
+
+    nodes: dict[str, int] = field(default_factory=dict)  # site -> so many more (or fewer) of its nodes
+    without: tuple[str, ...] = ()  # sites that take nothing
+    policies: dict[str, str] = field(default_factory=dict)  # site -> policy
+    weights: dict[str, float] = field(default_factory=dict)  # of scores
+    deadlines: dict[str, datetime] = field(default_factory=dict)  # job -> another
+    priorities: dict[str, int] = field(default_factory=dict)  # job -> another
+    constraints: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> others
+    show: tuple[int, ...] = ()  # jobs to tell of, besides those that are changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIfView:
+    """The queue's forecast as things are, and with the change. ``left_out``: jobs too far behind to be looked at."""
+
+    now: Forecast
+    then: Forecast
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
+
+
 MEASURED: Mapping[str, str] = {
     "wait_s": "how long jobs wait in the site's own queue, learned from the last ones",
     "bytes_per_s": "how fast data was brought there lately",
@@ -158,9 +252,7 @@ def check_rules(rules: Rules, scores: Mapping[str, float], policies: tuple[str, 
     for number, choice in enumerate(rules.policies):
         if choice.policy not in policies:
             hint = nearest(choice.policy, policies)
-            raise Invalid(
-                f"There is no policy {choice.policy!r}.", place=f"policies[{number}].policy", hint=hint
-            )
+            raise Invalid(f"There is no policy {choice.policy!r}.", place=f"policies[{number}].policy", hint=hint)
     for name, part in rules.shares.items():
         _check_number(part, f"shares.{name}", 1e-6)
 
@@ -213,9 +305,7 @@ def _check_metric(name: str, metric: Metric, rules: Rules) -> None:
         )
     wanted = metric.query or name
     if provider.kind == "measured" and wanted not in MEASURED:
-        raise Invalid(
-            f"{wanted!r} is not measured here.", place=f"{place}.query", hint=nearest(wanted, MEASURED)
-        )
+        raise Invalid(f"{wanted!r} is not measured here.", place=f"{place}.query", hint=nearest(wanted, MEASURED))
     if provider.kind == "static" and wanted not in provider.values:
         raise Invalid(
             f"The provider {metric.provider} has no values of {wanted!r}.",
@@ -239,7 +329,9 @@ def check_catalogue(catalogue: Catalogue) -> None:
     for name, tariff in catalogue.energy.items():
         # A kWh may cost less than nothing for an hour.
         for number, price in enumerate((tariff.kwh, *tariff.by_hour)):
-            _check_number(price, f"energy.{name}.by_hour[{number - 1}]" if number else f"energy.{name}.kwh", -MAX_WEIGHT)
+            _check_number(
+                price, f"energy.{name}.by_hour[{number - 1}]" if number else f"energy.{name}.kwh", -MAX_WEIGHT
+            )
         if tariff.by_hour and len(tariff.by_hour) != 24:
             raise Invalid(
                 f"{len(tariff.by_hour)} prices are not one for each of the 24 hours.", place=f"energy.{name}.by_hour"

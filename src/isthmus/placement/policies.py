@@ -1,7 +1,7 @@
 """Policies: in which order the jobs of some sites or queues are placed, and by which weights.
 
-A policy is nearly pure data. Built-in ones are here; others are entry points of the group ``isthmus.policies`` that name
-a `Policy`. See docs/placement.md.
+A policy is nearly pure data. Built-in ones are here; others are entry points of the group ``isthmus.policies`` that
+name a `Policy`. See docs/placement.md.
 """
 
 import functools
@@ -46,9 +46,7 @@ class Shares:
     2011), divided by the part that the user is to have.
     """
 
-    def __init__(
-        self, used: Mapping[str, Usage], parts: Mapping[str, float], sites: Sequence[SiteSnapshot]
-    ) -> None:
+    def __init__(self, used: Mapping[str, Usage], parts: Mapping[str, float], sites: Sequence[SiteSnapshot]) -> None:
         self._parts = parts
         self._cpus = max(1, sum(site.total_cpus for site in sites))
         self._gpus = max(1, sum(site.total_gpus for site in sites))

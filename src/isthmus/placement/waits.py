@@ -1,9 +1,9 @@
 """How long jobs wait in a site's own queue: learned from the last ones there, held towards what is usual elsewhere.
 
 Waits spread over orders of magnitude, so their logarithms are averaged. With few cases the mean of a queue is drawn
-towards that of its site, and this one towards that of all sites, as if ``HELD`` cases had been seen there (shrinkage, as in
-empirical Bayes). A case counts half after ``HALF_LIFE_S``. Jobs that wait still, longer than is expected, count as
-cases too: else a queue that stands still would look as it did when it last moved.
+towards that of its site, and this one towards that of all sites, as if ``HELD`` cases had been seen there (shrinkage,
+as in empirical Bayes). A case counts half after ``HALF_LIFE_S``. Jobs that wait still, longer than is expected, count
+as cases too: else a queue that stands still would look as it did when it last moved.
 """
 
 import math

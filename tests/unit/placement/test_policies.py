@@ -258,7 +258,7 @@ def test_whatever_the_policies_capacity_holds_and_the_same_snapshot_gives_the_sa
 def test_nobody_starves_and_the_head_starts_when_it_was_told(
     wanted: list[tuple[int, int, int]], cpus: int, policy: str
 ) -> None:
-    """Jobs of (cores, time limit, arrival) run on one site as long as they said, while a user floods it with small ones.
+    """Jobs of (cores, time limit, arrival) run on one site as long as they may, while a user floods it with small ones.
 
     The first in the queue never starts later than the reservation that it had when it came to stand there.
     """

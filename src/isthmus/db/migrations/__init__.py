@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from isthmus.domain.errors import Unavailable
 
-HEAD = "0002_panel"
+HEAD = "0006_placement"
 FOLDER = Path(__file__).parent
 
 
