@@ -6,6 +6,7 @@ Read whole from the database by the supervisor now and then, and by whoever expl
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,6 +17,7 @@ from isthmus import codec
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import documents, figures
 from isthmus.db.figures import BYTES_PER_S, Figure
+from isthmus.domain.errors import Invalid
 from isthmus.domain.placement import Catalogue, Metric, Provider, Rules, Tariff
 from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Price, SiteSpec
@@ -26,6 +28,8 @@ from isthmus.placement.policies import Usage, by_priority, find_policy
 from isthmus.placement.scores import WEIGHTS
 from isthmus.placement.snapshot import Expected, Reading, SiteSnapshot
 from isthmus.placement.waits import Case, learn
+
+log = logging.getLogger(__name__)
 
 DAY_S = 86400.0
 DAYS = 28
@@ -54,10 +58,11 @@ class Knowledge:
             name: self._reading(name, metric, site, spec, here) for name, metric in self.rules.metrics.items()
         }
         site.cpu_hour, site.gpu_hour, site.node_hour = self._prices(spec.price)
-        site.policy = spec.policy or self._policy(site, "")
+        site.policy = _installed(spec.policy or self._policy(site, ""))
         chosen = {queue.name: self._policy(site, queue.name) for queue in site.queues} if not spec.policy else {}
         chosen.update(spec.queue_policies)
-        site.queue_policies = {queue: policy for queue, policy in chosen.items() if policy != site.policy}
+        names = {queue: _installed(policy) for queue, policy in chosen.items()}
+        site.queue_policies = {queue: policy for queue, policy in names.items() if policy != site.policy}
 
     def terms(self, releases: Callable[[str], Sequence[Release]] | None = None) -> Terms:
         """By what to plan now."""
@@ -204,7 +209,18 @@ def _weighs_use(rules: Rules, specs: Iterable[SiteSpec]) -> bool:
     names = {choice.policy for choice in rules.policies}
     for spec in specs:
         names.update((spec.policy, *spec.queue_policies.values()))
-    return any(find_policy(name).order is not by_priority for name in names)
+    return any(find_policy(_installed(name)).order is not by_priority for name in names)
+
+
+@lru_cache(maxsize=64)
+def _installed(policy: str) -> str:
+    """The policy, or that by priority where its plug-in is gone: jobs must not wait for a package."""
+    try:
+        find_policy(policy)
+    except Invalid as error:
+        log.warning("%s Jobs go by priority instead.", error)
+        return ""
+    return policy
 
 
 def _usage(conn: Connection, now: float) -> dict[str, Usage]:
