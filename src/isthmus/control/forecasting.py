@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from isthmus.control import places
-from isthmus.control.knowledge import read as read_knowledge
 from isthmus.control.live import read_spec
 from isthmus.control.needs import Needs
 from isthmus.control.rights import require
 from isthmus.db import attempts as attempt_rows
-from isthmus.db import credentials, index
 from isthmus.db import jobs as job_rows
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
@@ -22,7 +20,7 @@ from isthmus.domain.clock import Clock
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.domain.placement import Forecast, Outcome, WhatIf, WhatIfView
 from isthmus.domain.sites import SiteState
-from isthmus.domain.states import AttemptState, JobState
+from isthmus.domain.states import JobState
 from isthmus.domain.users import Caller, Role, Scope
 from isthmus.placement import constraints
 from isthmus.placement.forecast import Running, Told, forecast
@@ -77,27 +75,17 @@ class Forecasting:
         return WhatIfView(now=first, then=second, left_out=scene.left_out, notes=tuple(notes))
 
     def _scene(self, conn: Connection) -> _Scene:
-        rows = site_rows.every(conn)
-        specs = [places.read_site(row.spec) for row in rows]
-        knowledge = read_knowledge(conn, self._now(), specs)
-        sites: dict[str, SiteSnapshot] = {}
-        for row in rows:
-            users = credentials.at_site(conn, row.id)
-            names = None if any(user.shared for user in users) else frozenset(user.user_name for user in users)
-            cached = index.present_at(conn, row.id)
-            sites[row.name] = places.snapshot(row, users=names, cached=cached, knowledge=knowledge)
+        sites, knowledge = places.seen(conn, self._now())
         running = []
         for row in attempt_rows.live(conn):
             need = self._needs.of(row.job_spec, row.owner_id, row.job_mem_bytes, row.job_zones)
             plan = json.loads(row.plan)
             need = dataclasses.replace(need, gpus=int(plan.get("gpus", need.gpus)))
             if row.site_name in sites:
-                waiting = AttemptState(row.state).rank < AttemptState.RUNNING.rank
-                places.count(sites[row.site_name], plan, row.owner, waiting)
                 end = (row.started_at or self._now()) + (need.time or USUAL_S)
                 running.append(Running(row.job_id, row.site_name, need, end))
         scene = _Scene({}, sites, running, knowledge.terms(), {})
-        at = {row.id: row.name for row in rows}
+        at = {row.id: row.name for row in site_rows.every(conn)}
         waiting_rows = [
             row
             for row in job_rows.open_jobs(conn)

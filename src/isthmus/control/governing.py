@@ -123,12 +123,10 @@ def _stamp(conn: Connection, name: str) -> dict[str, Any]:
 
 
 def _figures(conn: Connection, now: float) -> list[FigureView]:
-    rows = site_rows.every(conn)
-    known = knowledge.read(conn, now)
+    sites, known = places.seen(conn, now)
     found = []
-    for row in rows:
-        site = places.snapshot(row, knowledge=known)
-        for name, reading in site.metrics.items():
+    for row in site_rows.every(conn):
+        for name, reading in sites[row.name].metrics.items():
             figure = known.figures.get(row.id, {}).get(name)
             found.append(
                 FigureView(

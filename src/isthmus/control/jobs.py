@@ -3,7 +3,7 @@
 import builtins
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from isthmus.control import places, submission
-from isthmus.control.knowledge import Knowledge, read_rules
-from isthmus.control.knowledge import read as read_knowledge
+from isthmus.control.knowledge import read_rules
 from isthmus.control.lifecycle import Said, Standing, judge
 from isthmus.control.live import read_spec
 from isthmus.control.logs import Logs
@@ -23,10 +22,9 @@ from isthmus.control.rights import require
 from isthmus.control.tokens import AttemptTokens
 from isthmus.control.views import attempt_view, job_view, output_view
 from isthmus.db import attempts as attempt_rows
-from isthmus.db import credentials, events, index, metrics, secrets
+from isthmus.db import events, metrics, secrets
 from isthmus.db import jobs as job_rows
 from isthmus.db import logs as log_rows
-from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.db.notifications import SUPERVISOR, tell
 from isthmus.db.times import moment
@@ -240,13 +238,13 @@ class Jobs:
         await self._needs.refresh()
         row = await self._db.read(_one, job_id)
         need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones, row.site_name or "")
-        snapshots, terms = await self._db.read(self._seen)
+        snapshots, knowledge = await self._db.read(places.seen, self._now())
         return Explanation(
             job=job_id,
             state=JobState(row.state),
             reason=Reason(row.reason),
             message=row.message,
-            sites=_verdicts(need, snapshots.values(), row.site_name or "", JobState(row.state), terms),
+            sites=_verdicts(need, snapshots.values(), row.site_name or "", JobState(row.state), knowledge.terms()),
         )
 
     async def preview(self, caller: Caller, request: JobRequest) -> Explanation:
@@ -257,8 +255,8 @@ class Jobs:
         accepted = submission.examine([dataclasses.replace(request, wait_for_site=True)], caller, self._needs, ground)
         one = accepted[0]
         need = self._needs.need(one.spec, caller.user.id, 0, one.zones)
-        snapshots, terms = await self._db.read(self._seen)
-        return Explanation(sites=_verdicts(need, snapshots.values(), "", JobState.QUEUED, terms))
+        snapshots, knowledge = await self._db.read(places.seen, self._now())
+        return Explanation(sites=_verdicts(need, snapshots.values(), "", JobState.QUEUED, knowledge.terms()))
 
     async def logs(
         self,
@@ -425,34 +423,12 @@ class Jobs:
 
     def _ground(self, conn: Connection, caller: Caller, named: Sequence[int]) -> tuple[submission.Ground, Mark]:
         ground = submission.Ground(
-            sites=self._snapshots(conn, read_rules(conn, self._now())),
+            sites=places.every(conn, read_rules(conn, self._now())),
             secrets=frozenset(row.name for row in secrets.every(conn, caller.user.id)),
             states=job_rows.states(conn, named),
             zones=submission.inherited_zones(conn, named),
         )
         return ground, needs_mark(conn)
-
-    def _seen(self, conn: Connection) -> tuple[Mapping[str, SiteSnapshot], Terms]:
-        """Every site as placement sees it now, with all that was learned of it, and by what it plans."""
-        specs = [places.read_site(row.spec) for row in site_rows.every(conn)]
-        knowledge = read_knowledge(conn, self._now(), specs)
-        found = self._snapshots(conn, knowledge)
-        for row in site_rows.every(conn):
-            found[row.name].cached = frozenset(index.present_at(conn, row.id))
-        return found, knowledge.terms()
-
-    def _snapshots(self, conn: Connection, knowledge: Knowledge) -> dict[str, SiteSnapshot]:
-        """Every site, and what is in use there."""
-        found: dict[str, SiteSnapshot] = {}
-        for row in site_rows.every(conn):
-            users = credentials.at_site(conn, row.id)
-            names = None if any(user.shared for user in users) else frozenset(user.user_name for user in users)
-            found[row.name] = places.snapshot(row, users=names, knowledge=knowledge)
-        for load in attempt_rows.load_of_sites(conn):
-            if load.site in found:
-                waiting = AttemptState(load.state).rank < AttemptState.RUNNING.rank
-                places.count(found[load.site], json.loads(load.plan), load.user, waiting)
-        return found
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

@@ -67,7 +67,7 @@ async def _get(
         answer = await http.get(url, params=dict(params), headers=dict(headers), timeout=timeout_s)
     except httpx.TimeoutException as error:
         raise Unavailable(f"{url} did not answer within {timeout_s:g} s") from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise Unavailable(f"{url} can't be reached: {error}") from error
     if len(answer.content) > MAX_BYTES:
         raise Unavailable(f"{url} answered with {len(answer.content)} bytes: ask for less")
