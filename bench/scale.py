@@ -24,10 +24,12 @@ from isthmus.db import sites as site_rows  # noqa: E402
 from isthmus.domain.jobs import JobRequest, JobSpec, Resources  # noqa: E402
 from isthmus.domain.sites import GpuKind, Health, Inventory, Limits, NodeType, Queue, SiteSpec  # noqa: E402
 from isthmus.domain.units import Bytes  # noqa: E402
+from isthmus.placement.constraints import parse  # noqa: E402
 from isthmus.placement.needs import Need  # noqa: E402
 from isthmus.placement.plan import Ticket, plan  # noqa: E402
-from isthmus.placement.snapshot import SiteSnapshot  # noqa: E402
+from isthmus.placement.snapshot import Expected, Reading, SiteSnapshot  # noqa: E402
 
+POLICIES = ("priority", "fair-share", "locality")
 JOBS = 100_000
 SITES = 50
 
@@ -52,21 +54,39 @@ def node(number: int) -> NodeType:
 def placement() -> None:
     seconds, assigned = placement_s()
     say("placement_100k_s", seconds, "s", 2.0, assigned=assigned)
+    seconds, assigned = placement_s(POLICIES)
+    say("placement_100k_policies_s", seconds, "s", 2.0, assigned=assigned)
 
 
-def placement_s() -> tuple[float, int]:
-    """How long it takes to assign every job of 300 kinds of need to one of 50 sites; and how many were."""
+def placement_s(policies: tuple[str, ...] = ("",)) -> tuple[float, int]:
+    """How long it takes to assign every job of 300 kinds of need to one of 50 sites; and how many were.
+
+    With several policies, each has a share of the sites, and sites have figures, waits and data as well.
+    """
     dice = random.Random(1)
     sites = [
-        SiteSnapshot(name=f"s{n}", own_queue=bool(n % 2), queues=(Queue(name="q", default=True, nodes=(node(n),)),))
+        SiteSnapshot(
+            name=f"s{n}",
+            own_queue=bool(n % 2),
+            queues=(Queue(name="q", default=True, nodes=(node(n),)),),
+            policy=policies[n % len(policies)],
+        )
         for n in range(SITES)
     ]
+    if len(policies) > 1:
+        for site in sites:
+            site.metrics = {f"m{n}": Reading(dice.random(), weight=1.0) for n in range(3)}
+            site.waits = {"q": Expected(dice.random() * 3600.0, 20.0)}
+            site.cached = frozenset(f"sha256:{n}" for n in dice.sample(range(10), 3))
     needs = [
         Need(
             user=f"u{n % 20}",
             cpus=dice.choice([1, 2, 4, 8]),
             gpus=dice.choice([0, 0, 1]),
             mem=dice.choice([1, 2, 4]) << 30,
+            time=3600,
+            digests=((f"sha256:{n % 10}", 10**9),) if len(policies) > 1 else (),
+            constraints=(parse("m0 >= 0.1"),) if len(policies) > 1 and n % 2 else (),
         )
         for n in range(300)
     ]
@@ -78,7 +98,7 @@ def placement_s() -> tuple[float, int]:
     times = []
     for _ in range(3):
         begin = time.perf_counter()
-        result = plan(queue, sites, now=0.0)
+        result = plan(queue, sites, now=3600.0)
         times.append(time.perf_counter() - begin)
     return statistics.median(times), len(result.assignments)
 

@@ -29,6 +29,8 @@ from isthmus.api.tls import Certificate
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.dispatch import Dispatcher
 from isthmus.control.doctor import Doctor
+from isthmus.control.forecasting import Forecasting
+from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
@@ -118,6 +120,8 @@ class App:
             signing=Signing(db, identity, clock, url=settings.url),
             overviews=Overviews(db, sites, clock),
             doctor=Doctor(db, sites, store, settings.data, version=__version__, store_url=settings.store),
+            governing=Governing(db, clock),
+            forecasting=Forecasting(db, needs, clock),
             server=ServerView(
                 version=__version__,
                 instance=name,

@@ -33,6 +33,8 @@ DESCRIPTION = http.create(
         overviews=ABSENT,
         doctor=ABSENT,
         server=ABSENT,
+        governing=ABSENT,
+        forecasting=ABSENT,
     )
 ).openapi()
 

@@ -1,4 +1,4 @@
-"""/v1/placement: schedules on request."""
+"""/v1/placement: schedules on request, rules, prices and figures."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -9,6 +9,16 @@ from starlette.responses import Response
 from isthmus.api.routes import STRICT, answer, router
 from isthmus.api.services import By, Use
 from isthmus.control.scheduling import MAX_ITERATIONS, ScheduleView
+from isthmus.domain.placement import (
+    Catalogue,
+    CatalogueView,
+    FigureView,
+    PolicyView,
+    Rules,
+    RulesView,
+    WhatIf,
+    WhatIfView,
+)
 
 routes = router("/placement", "placement")
 
@@ -40,3 +50,65 @@ async def schedule(request: ScheduleRequest, services: Use, caller: By) -> Respo
         )
     )
     return answer(view, ScheduleView)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesRequest:
+    """Rules to hold instead of those of this version; without one, of whichever."""
+
+    __pydantic_config__ = STRICT
+
+    rules: Rules
+    version: Annotated[int, Ge(0), Le(2**31 - 1)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueRequest:
+    """Prices to hold instead of those of this version; without one, of whichever."""
+
+    __pydantic_config__ = STRICT
+
+    catalogue: Catalogue
+    version: Annotated[int, Ge(0), Le(2**31 - 1)] | None = None
+
+
+@routes.get("/rules", response_model=RulesView)
+async def rules(services: Use, caller: By) -> Response:
+    """Metrics and where their figures come from, weights of scores, policies of sites and queues."""
+    return answer(await services.governing.rules(caller))
+
+
+@routes.put("/rules", response_model=RulesView)
+async def set_rules(request: RulesRequest, services: Use, caller: By) -> Response:
+    """Let other rules hold."""
+    return answer(await services.governing.set_rules(caller, request.rules, request.version))
+
+
+@routes.get("/catalogue", response_model=CatalogueView)
+async def catalogue(services: Use, caller: By) -> Response:
+    """Prices of clouds and of energy."""
+    return answer(await services.governing.catalogue(caller))
+
+
+@routes.put("/catalogue", response_model=CatalogueView)
+async def set_catalogue(request: CatalogueRequest, services: Use, caller: By) -> Response:
+    """Let other prices hold."""
+    return answer(await services.governing.set_catalogue(caller, request.catalogue, request.version))
+
+
+@routes.get("/metrics", response_model=list[FigureView])
+async def metrics(services: Use, caller: By) -> Response:
+    """Each metric at each site, as placement sees it now."""
+    return answer(await services.governing.figures(caller), list[FigureView])
+
+
+@routes.get("/policies", response_model=list[PolicyView])
+async def policies(services: Use, caller: By) -> Response:
+    """The policies that sites and queues may choose."""
+    return answer(await services.governing.policies(caller), list[PolicyView])
+
+
+@routes.post("/whatif", response_model=WhatIfView)
+async def whatif(request: WhatIf, services: Use, caller: By) -> Response:
+    """What would become of the queue with other nodes, deadlines, priorities, policies or weights."""
+    return answer(await services.unless_stopping(services.forecasting.whatif(caller, request)))

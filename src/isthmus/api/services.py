@@ -10,6 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.doctor import Doctor
+from isthmus.control.forecasting import Forecasting
+from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.overview import Overviews
@@ -34,6 +36,8 @@ class Services:
     signing: Signing
     overviews: Overviews
     doctor: Doctor
+    governing: Governing
+    forecasting: Forecasting
     server: ServerView
     scheduling: Scheduling = field(default_factory=Scheduling)
     max_body: int = 32 * 1024 * 1024

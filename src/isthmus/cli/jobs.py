@@ -1,7 +1,7 @@
 """`isthmus job`: watch, end and explain jobs."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from isthmus.domain.views import AttemptView, Explanation, JobView, Series, SiteVerdict
 
 app = typer.Typer(help="Watch, end and explain jobs.", no_args_is_help=True)
+
+FEW_SITES = 3  # whose filters and scores are shown unasked
 
 Job = Annotated[int, typer.Argument(help="The job's id.", min=1)]
 SomeJobs = Annotated[list[int], typer.Argument(help="The jobs' ids.", min=1)]
@@ -190,13 +192,26 @@ async def priority(
 
 @app.command("explain")
 @command
-async def explain(job: Job, form: Output = Format.TABLE) -> None:
-    """Tell why a job is where it is, and for each site why it does or doesn't fit."""
+async def explain(
+    job: Job,
+    site: Annotated[
+        list[str] | None, typer.Option("--site", help="Each filter and score of this site; may be given again.")
+    ] = None,
+    every: Annotated[bool, typer.Option("-a", "--all", help="Each filter and score of every site.")] = False,
+    form: Output = Format.TABLE,
+) -> None:
+    """Tell why a job is where it is, and for each site why it does or doesn't fit, by filter and score."""
+    from isthmus.domain.errors import NotFound, nearest
     from isthmus.domain.views import Explanation
 
     async with client() as isthmus:
         found = await isthmus.jobs.explain(job)
-    output.show(found, Explanation, form, lambda: explained(found))
+    known = [one.site for one in found.sites]
+    for name in site or ():
+        if name not in known:
+            raise NotFound(f"There is no site {name!r}.", place="--site", hint=nearest(name, known))
+    shown = site or (known if every or len(known) <= FEW_SITES else [])
+    output.show(found, Explanation, form, lambda: explained(found, shown))
 
 
 @app.command("metrics")
@@ -232,8 +247,8 @@ async def outputs(job: Job, form: Output = Format.TABLE) -> None:
     output.show(found, list[OutputView], form, lambda: output.table(head, rows, empty="It left no outputs."))
 
 
-def explained(found: "Explanation") -> None:
-    """Print why, and a line for each site."""
+def explained(found: "Explanation", detailed: Sequence[str] = ()) -> None:
+    """Print why, a line for each site, and every filter and score of the ``detailed`` ones."""
     from isthmus.domain.units import show_seconds
 
     if found.state is not None:
@@ -254,6 +269,24 @@ def explained(found: "Explanation") -> None:
         for each in found.sites
     ]
     output.table(("SITE", "FITS", "NOW", "", "QUEUE", "NODES", "WAIT", "COST", "WHY"), rows, empty="There is no site.")
+
+    for each in found.sites:
+        if each.site in detailed:
+            _judged(each)
+    if found.sites and not detailed:
+        output.note("\n--site NAME, or -a, shows each filter and score.")
+
+
+def _judged(verdict: "SiteVerdict") -> None:
+    """Each filter and each score of one site."""
+    print(f"\n{verdict.site} (policy {verdict.policy}):")
+    rows = [[one.name, "no" if one.why else "yes", "", one.why] for one in verdict.filters]
+    for one in verdict.scores:
+        value = "" if one.value is None else f"{one.value:.2f}"
+        rows.append([one.name, value, f"×{one.weight:g}", one.note])
+    if verdict.fits:
+        rows.append(["weighted mean", f"{verdict.score:.3f}", "", ""])
+    output.table(("FILTER, SCORE", "SAYS", "WEIGHT", "BECAUSE"), rows)
 
 
 def _cost(verdict: "SiteVerdict") -> str:

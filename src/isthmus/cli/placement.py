@@ -1,4 +1,4 @@
-"""`isthmus placement`: schedules tried out on paper. Needs no server."""
+"""`isthmus placement`: schedules tried out on paper, which needs no server, and what the server places by."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli import output
+from isthmus.cli import governing, output
 from isthmus.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from isthmus.placement.sizing.schedule import Cost, Schedule
     from isthmus.placement.sizing.simulate import Result
 
-app = typer.Typer(help="Who runs where, when, on how many GPUs: tried out on paper.", no_args_is_help=True)
+app = typer.Typer(help="Who runs where, when, on how many GPUs: rules, prices, and what if.", no_args_is_help=True)
+
+app.command("rules")(governing.rules)
+app.command("catalogue")(governing.catalogue)
+app.command("metrics")(governing.metrics)
+app.command("whatif")(governing.whatif)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +80,17 @@ def simulate(
 
 @app.command("policies")
 def policies(form: Output = Format.TABLE) -> None:
-    """List the policies that `simulate` knows."""
+    """List the policies that sites may choose, and those that `simulate` knows."""
+    from isthmus.placement.policies import find_policy, policy_names
     from isthmus.placement.sizing import methods
 
-    found = {name: methods.BUILT_IN.get(name, ("", "a plug-in"))[1] for name in methods.names()}
-    output.show(found, dict[str, str], form, lambda: output.table(("POLICY", "WHAT IT DOES"), list(found.items())))
+    found = [{"policy": name, "of": "sites", "summary": find_policy(name).summary} for name in policy_names()]
+    for name in methods.names():
+        summary = methods.BUILT_IN.get(name, ("", "a plug-in"))[1]
+        found.append({"policy": name, "of": "simulate", "summary": summary})
+    rows = [list(one.values()) for one in found]
+    head = ("POLICY", "OF", "WHAT IT DOES")
+    output.show(found, list[dict[str, str]], form, lambda: output.table(head, rows))
 
 
 @app.command("generate")

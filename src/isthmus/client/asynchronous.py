@@ -15,6 +15,7 @@ from isthmus.client.config import Config
 from isthmus.client.connection import Connection
 from isthmus.client.events import Events
 from isthmus.client.jobs import Jobs
+from isthmus.client.placement import Placement
 from isthmus.client.sites import Sites
 from isthmus.client.users import Secrets, Tokens, Users
 from isthmus.domain.views import Check, Overview, ServerView
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 class AsyncClient:
     """A server, spoken to: ``client.jobs``, ``.sites``, ``.datasets``, ``.images``, ``.users``, ``.tokens``,
-    ``.secrets``, ``.events``.
+    ``.secrets``, ``.events``, ``.placement``.
 
     Without a `url`, the server of ISTHMUS_URL or of `isthmus login`. `ca` is the PEM of an authority, or its file;
     `fingerprint` pins the server's own certificate (it is fetched once, here, and blocks for that). A call goes on
@@ -53,6 +54,7 @@ class AsyncClient:
         self.connection = connection
         self.jobs = Jobs(connection)
         self.sites = Sites(connection)
+        self.placement = Placement(connection)
         self.users = Users(connection)
         self.tokens = Tokens(connection)
         self.secrets = Secrets(connection)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from isthmus.client import artefacts, asynchronous, events, jobs, sites, users
+from isthmus.client import artefacts, asynchronous, events, jobs, placement, sites, users
 from isthmus.domain.views import Check, Overview
 
 P = ParamSpec("P")
@@ -156,6 +156,18 @@ class Sites(Noun[sites.Sites]):
     public_key = _call(sites.Sites.public_key)
 
 
+class Placement(Noun[placement.Placement]):
+    """`client.placement`: rules, prices and figures of placement, and what would become of the queue."""
+
+    rules = _call(placement.Placement.rules)
+    set_rules = _call(placement.Placement.set_rules)
+    catalogue = _call(placement.Placement.catalogue)
+    set_catalogue = _call(placement.Placement.set_catalogue)
+    metrics = _call(placement.Placement.metrics)
+    policies = _call(placement.Placement.policies)
+    whatif = _call(placement.Placement.whatif)
+
+
 class Users(Noun[users.Users]):
     """`client.users`: people who may use the control plane."""
 
@@ -232,6 +244,7 @@ class Client:
             raise
         self.jobs = Jobs(client.jobs, loop)
         self.sites = Sites(client.sites, loop)
+        self.placement = Placement(client.placement, loop)
         self.datasets = Artefacts(client.datasets, loop)
         self.images = Artefacts(client.images, loop)
         self.users = Users(client.users, loop)

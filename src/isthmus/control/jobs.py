@@ -3,8 +3,7 @@
 import builtins
 import dataclasses
 import json
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from isthmus.control import places, submission
+from isthmus.control.knowledge import read_rules
 from isthmus.control.lifecycle import Said, Standing, judge
 from isthmus.control.live import read_spec
 from isthmus.control.logs import Logs
@@ -22,10 +22,9 @@ from isthmus.control.rights import require
 from isthmus.control.tokens import AttemptTokens
 from isthmus.control.views import attempt_view, job_view, output_view
 from isthmus.db import attempts as attempt_rows
-from isthmus.db import credentials, events, metrics, secrets
+from isthmus.db import events, metrics, secrets
 from isthmus.db import jobs as job_rows
 from isthmus.db import logs as log_rows
-from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.db.notifications import SUPERVISOR, tell
 from isthmus.db.times import moment
@@ -39,18 +38,22 @@ from isthmus.domain.views import (
     AttemptView,
     Ends,
     Explanation,
+    FilterSaid,
     JobPage,
     JobView,
     LogSlice,
     OutputView,
     Point,
     Progress,
+    ScoreSaid,
     Series,
     SiteVerdict,
 )
 from isthmus.placement import filters
 from isthmus.placement.needs import Need
-from isthmus.placement.plan import explain
+from isthmus.placement.plan import Terms, explain
+from isthmus.placement.policies import DEADLINE_COST
+from isthmus.placement.scores import hourly
 from isthmus.placement.snapshot import SiteSnapshot
 
 _ASKED_AT_ONCE = 32  # jobs of a long wait
@@ -236,15 +239,14 @@ class Jobs:
         require(caller, Role.VIEWER, Scope.READ)
         await self._needs.refresh()
         row = await self._db.read(_one, job_id)
-        need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones)
-        snapshots = await self._db.read(self._snapshots)
-        waits = await self._db.read(attempt_rows.waits)
+        need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones, row.site_name or "")
+        snapshots, knowledge = await self._db.read(places.seen, self._now())
         return Explanation(
             job=job_id,
             state=JobState(row.state),
             reason=Reason(row.reason),
             message=row.message,
-            sites=_verdicts(need, snapshots.values(), row.site_name or "", JobState(row.state), waits),
+            sites=_verdicts(need, snapshots.values(), row.site_name or "", JobState(row.state), knowledge.terms()),
         )
 
     async def preview(self, caller: Caller, request: JobRequest) -> Explanation:
@@ -255,8 +257,8 @@ class Jobs:
         accepted = submission.examine([dataclasses.replace(request, wait_for_site=True)], caller, self._needs, ground)
         one = accepted[0]
         need = self._needs.need(one.spec, caller.user.id, 0, one.zones)
-        waits = await self._db.read(attempt_rows.waits)
-        return Explanation(sites=_verdicts(need, ground.sites.values(), "", JobState.QUEUED, waits))
+        snapshots, knowledge = await self._db.read(places.seen, self._now())
+        return Explanation(sites=_verdicts(need, snapshots.values(), "", JobState.QUEUED, knowledge.terms()))
 
     async def logs(
         self,
@@ -423,25 +425,12 @@ class Jobs:
 
     def _ground(self, conn: Connection, caller: Caller, named: Sequence[int]) -> tuple[submission.Ground, Mark]:
         ground = submission.Ground(
-            sites=self._snapshots(conn),
+            sites=places.every(conn, read_rules(conn, self._now())),
             secrets=frozenset(row.name for row in secrets.every(conn, caller.user.id)),
             states=job_rows.states(conn, named),
             zones=submission.inherited_zones(conn, named),
         )
         return ground, needs_mark(conn)
-
-    def _snapshots(self, conn: Connection) -> Mapping[str, SiteSnapshot]:
-        """Every site as placement would see it now."""
-        found: dict[str, SiteSnapshot] = {}
-        for row in site_rows.every(conn):
-            users = credentials.at_site(conn, row.id)
-            names = None if any(user.shared for user in users) else frozenset(user.user_name for user in users)
-            found[row.name] = places.snapshot(row, users=names)
-        for load in attempt_rows.load_of_sites(conn):
-            if load.site in found:
-                waiting = AttemptState(load.state).rank < AttemptState.RUNNING.rank
-                places.count(found[load.site], json.loads(load.plan), load.user, waiting)
-        return found
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
@@ -512,11 +501,11 @@ def _series(
 
 
 def _verdicts(
-    need: Need, sites: Any, current: str, state: JobState, waits: Mapping[str, Sequence[float]]
+    need: Need, sites: Collection[SiteSnapshot], current: str, state: JobState, terms: Terms
 ) -> tuple[SiteVerdict, ...]:
     """What each site has to say to a job that is at ``current``, or waits."""
     snapshots = {site.name: site for site in sites}
-    found = explain(need, snapshots.values())
+    found = explain(need, snapshots.values(), terms)
     best = max((verdict for verdict in found if verdict.free), key=lambda one: one.score, default=None)
     verdicts = []
     for verdict in found:
@@ -524,34 +513,34 @@ def _verdicts(
         queue = filters.choose_queue(need, site) if verdict.fits else None
         node = filters.choose_node(need, queue) if queue else None
         chosen = verdict.site == current if current and state is not JobState.QUEUED else verdict is best
-        scores = tuple(f"{name} {value:.2f}" for name, value in verdict.scores.items())
+        hour = hourly(need, site)
+        wait = site.wait(queue.name if queue else "") if verdict.fits else None
+        told = ", ".join(f"{part.name} {part.value:.2f}" for part in verdict.scores if part.value is not None)
         verdicts.append(
             SiteVerdict(
                 site=verdict.site,
                 fits=verdict.fits,
                 now=verdict.free,
                 chosen=chosen,
-                reasons=verdict.why or (*_policy(need, site), f"score {verdict.score:.2f}: " + ", ".join(scores)),
+                reasons=verdict.why or (*_policy(need, site), f"score {verdict.score:.2f}: {told}"),
                 queue=queue.name if queue else "",
                 node_type=node.name if node else "",
-                wait_s=_median(waits.get(verdict.site, ())) if verdict.fits else None,
-                cost_h=_hour(need, site),
-                cost=_hour(need, site) * need.time / 3600 if need.time else None,
+                wait_s=wait.seconds if wait else None,
+                cost_h=hour,
+                cost=hour * need.time / 3600 if need.time else None,
+                policy=verdict.policy,
+                score=verdict.score,
+                filters=tuple(FilterSaid(name=one.name, why=one.why, lasting=one.lasting) for one in verdict.checks),
+                scores=tuple(
+                    ScoreSaid(name=one.name, value=one.value, weight=one.weight, note=one.note)
+                    for one in verdict.scores
+                ),
             )
         )
     return tuple(verdicts)
 
 
-def _median(values: Sequence[float]) -> float | None:
-    return statistics.median(values) if values else None
-
-
-def _hour(need: Need, site: SiteSnapshot) -> float:
-    """What an hour of it costs there."""
-    return need.nodes * (site.node_hour + need.cpus * site.cpu_hour + need.gpus * site.gpu_hour)
-
-
 def _policy(need: Need, site: SiteSnapshot) -> tuple[str, ...]:
-    if not need.sized or not site.policy:
+    if not need.sized or site.policy != DEADLINE_COST:
         return ()
     return (f"policy {site.policy}: it decides when the job runs there, and on how many GPUs",)

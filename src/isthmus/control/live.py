@@ -63,6 +63,7 @@ class Live:
     tries: int = 0  # to stage and submit it that failed
     waits_for: str = ""  # why it is not submitted yet, as written down
     doubted_since: float | None = None  # monotonic; it seems to have ended
+    began: float | None = None  # when it was seen to run, in seconds since the epoch
 
     @classmethod
     def of_row(cls, row: Any, need: Need) -> "Live":
@@ -86,4 +87,5 @@ class Live:
             mem_bytes=row.job_mem_bytes,
             plan=plan,
             kill_requested=bool(row.kill_by or plan.get(STOPPED)),
+            began=row.started_at,
         )

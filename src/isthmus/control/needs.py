@@ -31,6 +31,7 @@ class Fact:
     format: ImageFormat | None = None
     reference: str = ""
     is_folder: bool = False
+    architecture: str = ""  # of an image, where its labels say so
 
     @property
     def label(self) -> str:
@@ -53,7 +54,7 @@ class Needs:
         self._mark: Mark | None = None
         self._facts: dict[tuple[ArtefactKind, str], dict[str, Fact]] = {}
         self._users: dict[int, str] = {}
-        self._memory: dict[tuple[str, int, int, str | None], Need] = {}
+        self._memory: dict[tuple[str, int, int, str | None, str], Need] = {}
 
     async def refresh(self, now: Mark | None = None) -> None:
         """Read what is new since the last time; ``now``: the mark, where it was read already."""
@@ -76,6 +77,7 @@ class Needs:
                     format=ImageFormat(row.format) if row.format else None,
                     reference=row.reference,
                     is_folder=row.is_folder,
+                    architecture=str(json.loads(row.labels).get("architecture", "")),
                 )
                 self._facts.setdefault((fact.kind, fact.name), {})[fact.version] = fact
             self._mark = fresh
@@ -129,18 +131,21 @@ class Needs:
                 common = fact.zones if common is None else common & fact.zones
         return common
 
-    def of(self, spec_text: str, user_id: int, mem_bytes: int, zones_text: str | None = None) -> Need:
-        """The need of a job as the database keeps it. What was removed since counts as nothing to bring."""
-        key = (spec_text, user_id, mem_bytes, zones_text)
+    def of(self, spec_text: str, user_id: int, mem_bytes: int, zones_text: str | None = None, at: str = "") -> Need:
+        """The need of a job as the database keeps it. What was removed since counts as nothing to bring.
+
+        ``at``: the site of its last attempt.
+        """
+        key = (spec_text, user_id, mem_bytes, zones_text, at)
         known = self._memory.get(key)
         if known is None:
             if len(self._memory) > 20_000:
                 self._memory.clear()
             zones = None if zones_text is None else frozenset(json.loads(zones_text))
-            known = self._memory[key] = self.need(read_spec(spec_text), user_id, mem_bytes, zones)
+            known = self._memory[key] = self.need(read_spec(spec_text), user_id, mem_bytes, zones, at)
         return known
 
-    def need(self, spec: JobSpec, user_id: int, mem_bytes: int, zones: frozenset[str] | None) -> Need:
+    def need(self, spec: JobSpec, user_id: int, mem_bytes: int, zones: frozenset[str] | None, at: str = "") -> Need:
         """The need of a spec, residency given."""
         digests: list[tuple[str, int]] = []
         formats: tuple[str, ...] = ()
@@ -163,6 +168,8 @@ class Needs:
             zones=zones,
             digests=tuple(digests),
             image_formats=formats,
+            architecture=image.architecture if image is not None else "",
+            at=at,
         )
 
 

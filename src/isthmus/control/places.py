@@ -6,8 +6,15 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
+from sqlalchemy import Connection
 
+from isthmus.control.knowledge import Knowledge
+from isthmus.control.knowledge import read as read_knowledge
+from isthmus.db import attempts as attempt_rows
+from isthmus.db import credentials, index
+from isthmus.db import sites as site_rows
 from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
+from isthmus.domain.states import AttemptState
 from isthmus.placement.needs import Need
 from isthmus.placement.snapshot import SiteSnapshot
 from isthmus.sites.kinds import find_kind
@@ -35,7 +42,13 @@ def write_inventory(inventory: Inventory) -> str:
     return _INVENTORY.dump_json(inventory, exclude_defaults=True).decode()
 
 
-def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[str] = ()) -> SiteSnapshot:
+def snapshot(
+    row: Any,
+    *,
+    users: frozenset[str] | None = None,
+    cached: Iterable[str] = (),
+    knowledge: Knowledge | None = None,
+) -> SiteSnapshot:
     """An empty site as placement sees it, from its row. ``users``: who has a credential there; None: everybody."""
     spec = read_site(row.spec)
     inventory = read_inventory(row.inventory)
@@ -46,7 +59,7 @@ def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[
         built_in["zone"] = spec.zone
     if inventory.architecture:
         built_in["architecture"] = inventory.architecture
-    return SiteSnapshot(
+    found = SiteSnapshot(
         name=spec.name,
         state=SiteState(row.state),
         health=Health(row.health),
@@ -64,15 +77,41 @@ def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[
         max_queued=spec.limits.queued,
         max_cpus=spec.limits.cpus,
         max_gpus=spec.limits.gpus,
-        policy=spec.policy,
         restart_s=float(spec.restart),
-        cpu_hour=spec.price.cpu_hour,
-        gpu_hour=spec.price.gpu_hour,
-        node_hour=spec.price.node_hour,
         users=users,
         used_jobs=inventory.others,
         cached=frozenset(cached),
+        architecture=inventory.architecture,
     )
+    (knowledge or Knowledge()).furnish(found, row.id, spec)
+    return found
+
+
+def every(conn: Connection, knowledge: Knowledge) -> dict[str, SiteSnapshot]:
+    """Every site as placement sees it now, with what our live attempts use, in the light of what is known."""
+    found: dict[str, SiteSnapshot] = {}
+    rows = site_rows.every(conn)
+    for row in rows:
+        users = credentials.at_site(conn, row.id)
+        names = None if any(user.shared for user in users) else frozenset(user.user_name for user in users)
+        found[row.name] = snapshot(row, users=names)
+    for load in attempt_rows.load_of_sites(conn):
+        if load.site in found:
+            waiting = AttemptState(load.state).rank < AttemptState.RUNNING.rank
+            count(found[load.site], json.loads(load.plan), load.user, waiting)
+    for row in rows:
+        knowledge.furnish(found[row.name], row.id, read_site(row.spec))
+    return found
+
+
+def seen(conn: Connection, now: float) -> tuple[dict[str, SiteSnapshot], Knowledge]:
+    """Every site with all that was learned of it and the data that lies there; and what is known beside."""
+    rows = site_rows.every(conn)
+    knowledge = read_knowledge(conn, now, [read_site(row.spec) for row in rows])
+    found = every(conn, knowledge)
+    for row in rows:
+        found[row.name].cached = frozenset(index.present_at(conn, row.id))
+    return found, knowledge
 
 
 def plan_text(need: Need, queue: str, node: str, **more: int) -> str:

@@ -23,11 +23,11 @@ from isthmus.placement import filters
 from isthmus.placement.needs import Need
 from isthmus.placement.performance import run_times
 from isthmus.placement.plan import Assignment, Ticket, Waiting
+from isthmus.placement.policies import DEADLINE_COST
 from isthmus.placement.sizing.pool import Member, Orders, Pool
 from isthmus.placement.sizing.problem import HOUR_S, SizedJob
 from isthmus.placement.snapshot import SiteSnapshot, gpus_of
 
-DEADLINE_COST = "deadline-cost"
 LEAST_PART = 0.03  # of a job's work that must have been reported before its speed is believed
 FAR_S = 10 * 365 * 86400.0  # the deadline of a job that has none
 

@@ -31,6 +31,7 @@ from isthmus.domain.states import AttemptState
 from isthmus.domain.users import Caller, Role, Scope
 from isthmus.domain.views import SiteLoad, SiteView
 from isthmus.placement.constraints import Constraint
+from isthmus.placement.policies import DEADLINE_COST, find_policy
 from isthmus.sites import keys, open_site
 from isthmus.sites.base import Identity, Site
 from isthmus.sites.kinds import check_site
@@ -322,8 +323,21 @@ def _check(spec: SiteSpec) -> None:
             example = Constraint(label, "is", ("x",))
             raise Invalid(f"{label!r} can't stand in a constraint such as '{example}'.", place=f"labels.{label}")
     check_site(spec)
-    if spec.policy:
-        check_policy()
+    for place, policy in _policies(spec):
+        try:
+            find_policy(policy)
+        except Invalid as error:
+            error.place = place
+            raise
+        if policy == DEADLINE_COST:
+            if place != "policy":
+                raise Invalid(f"The policy {policy!r} rules a whole site, not a queue.", place=place)
+            check_policy()
+
+
+def _policies(spec: SiteSpec) -> builtins.list[tuple[str, str]]:
+    """The policies that a site chooses itself, each with its place in the spec."""
+    return [("policy", spec.policy), *((f"queue_policies.{queue}", one) for queue, one in spec.queue_policies.items())]
 
 
 def _counts(conn: Connection) -> dict[str, dict[str, int]]:

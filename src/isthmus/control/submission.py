@@ -25,7 +25,7 @@ from isthmus.domain.reasons import Reason
 from isthmus.domain.states import JobState
 from isthmus.domain.users import Caller
 from isthmus.placement import filters
-from isthmus.placement.constraints import parse
+from isthmus.placement.constraints import check as check_constraints
 from isthmus.placement.needs import Need
 from isthmus.placement.plan import explain
 from isthmus.placement.snapshot import SiteSnapshot
@@ -80,12 +80,7 @@ def examine(requests: Sequence[JobRequest], caller: Caller, needs: Needs, ground
 
 def _examine_one(number: int, request: JobRequest, caller: Caller, needs: Needs, ground: Ground) -> list[Accepted]:
     check(request, request.array)
-    for place, text in enumerate(request.constraints):
-        try:
-            parse(text)
-        except Invalid as error:
-            error.place = f"constraints[{place}]"
-            raise
+    check_constraints(request.constraints, () if request.wait_for_site else _keys_of(ground.sites.values()))
     for place, name in enumerate(request.sites):
         if name not in ground.sites:
             raise Invalid(f"There is no site {name!r}.", place=f"sites[{place}]", hint=nearest(name, ground.sites))
@@ -105,6 +100,11 @@ def _examine_one(number: int, request: JobRequest, caller: Caller, needs: Needs,
     if request.array is None:
         return [Accepted(pinned, write_spec(pinned), zones, after)]
     return _array(number, pinned, request.array, zones, after)
+
+
+def _keys_of(sites: Collection[SiteSnapshot]) -> set[str]:
+    """The labels and metrics that any site has."""
+    return {key for site in sites for key in (*site.labels, *site.metrics)}
 
 
 def _array(

@@ -9,9 +9,11 @@ was asleep can't change anything. What it keeps in memory it can load again at a
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
+import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -22,9 +24,12 @@ from isthmus.control import places
 from isthmus.control.backlog import Backlog
 from isthmus.control.cleaning import sweep
 from isthmus.control.dispatch import Dispatcher
+from isthmus.control.knowledge import Knowledge
+from isthmus.control.knowledge import read as read_knowledge
 from isthmus.control.leadership import Leadership, LostLease
 from isthmus.control.lifecycle import LONGEST_DELAY_S
 from isthmus.control.live import SIZED, STOPPED, STOPS, Live, as_sized, read_spec
+from isthmus.control.metering import Metered, Metering
 from isthmus.control.needs import Mark, Needs
 from isthmus.control.needs import mark as needs_mark
 from isthmus.control.recording import Record
@@ -32,15 +37,17 @@ from isthmus.control.resizing import Resizing
 from isthmus.control.sessions import Sessions
 from isthmus.control.worker import CROWD, Worker
 from isthmus.db import attempts as attempt_rows
+from isthmus.db import figures
 from isthmus.db import jobs as job_rows
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
-from isthmus.db.notifications import SUPERVISOR, tell
+from isthmus.db.notifications import PLACEMENT, SUPERVISOR, tell
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import IsthmusError, SiteError, Unavailable
 from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Health, SiteState
 from isthmus.domain.states import AttemptState, JobState
+from isthmus.placement.backfill import Release
 from isthmus.placement.needs import Need
 from isthmus.placement.plan import Assignment, Plan, Ticket, plan
 from isthmus.placement.snapshot import SiteSnapshot
@@ -54,6 +61,7 @@ NOTED = 200  # jobs of a need whose reason for waiting is written down; the othe
 LONGEST_SLEEP_S = 60.0
 SWEEP_S = 600.0
 GATHER_S = 0.03  # what becomes free within this time is given away in one cycle, where many attempts are live
+LEARN_S = 15.0  # between looks at what is known beside the sites' rows: figures, waits, use
 VISIT_S = 5.0  # between looks for sites to ask, though nothing of ours is there
 PROBED = 0  # stands for whoever probed the site, until a worker has asked it
 KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
@@ -97,6 +105,8 @@ class Supervisor:
         self._dispatcher = dispatcher
         self._backlog = Backlog()
         self._resizing = Resizing(db)
+        self._metering = Metering(clock)
+        self._knowledge = Knowledge()
         self._places: dict[str, Place] = {}
         self._live: dict[int, Live] = {}  # by job
         self._freed = asyncio.Event()  # room at a site, or its health, changed: plan again
@@ -121,6 +131,7 @@ class Supervisor:
 
     async def _abdicate(self) -> None:
         self.leading.clear()
+        await self._metering.close()
         self._places.clear()
         self._live.clear()
         self._backlog = Backlog()
@@ -133,6 +144,7 @@ class Supervisor:
             group.create_task(self._sweep())
             group.create_task(self._visit())
             await self._load()
+            group.create_task(self._learn())
             self.leading.set()
             with self.db.watch(SUPERVISOR) as news:
                 news.set()
@@ -182,6 +194,39 @@ class Supervisor:
             place.visit = None
         self._freed.set()
 
+    async def _learn(self) -> None:
+        """Ask for the sites' figures, and take in what is known, now and then and when somebody changed the rules."""
+        with self.db.watch(PLACEMENT) as news:
+            news.set()  # what nobody asked since the last leader is asked at once
+            while True:
+                changed = news.is_set()
+                news.clear()
+                sites = [_metered(place) for place in self._places.values()]
+                found = await self._metering.round(self._knowledge, sites, now=changed)
+                if found:
+                    await self.record(figures.put, found)
+                before = self._knowledge
+                await self._know()
+                if changed and before.rules.metrics != self._knowledge.rules.metrics:
+                    await self.record(figures.keep_only, list(self._knowledge.rules.metrics))
+                    news.set()  # new metrics: ask for their figures at once
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(LEARN_S, self._metering.soonest(self._knowledge))):
+                        await news.wait()
+
+    async def _know(self) -> None:
+        """Read what is known, and look at the sites in its light."""
+        now = self.clock.now().timestamp()
+        specs = [places.read_site(place.row.spec) for place in self._places.values()]
+        before = [_view(place.snapshot) for place in self._places.values()]
+        self._knowledge = await self.db.read(read_knowledge, now, specs)
+        for place in self._places.values():
+            self._knowledge.furnish(place.snapshot, place.row.id, places.read_site(place.row.spec))
+        if [_view(place.snapshot) for place in self._places.values()] != before:
+            self._fits.clear()  # a constraint may name what has become a metric
+            self._freed.set()
+
     # ---- what is
 
     async def _load(self) -> None:
@@ -191,7 +236,11 @@ class Supervisor:
         self._live.clear()
         self._noted.clear()
         await self._needs.refresh()
-        await self._load_sites(await self.db.read(site_rows.every))
+        rows = await self.db.read(site_rows.every)
+        now = self.clock.now().timestamp()
+        specs = [places.read_site(row.spec) for row in rows]
+        self._knowledge = await self.db.read(read_knowledge, now, specs)
+        await self._load_sites(rows)
 
         def read(conn: Connection) -> tuple[Sequence[Any], list[Any]]:
             return attempt_rows.live(conn), list(job_rows.open_jobs(conn))
@@ -213,7 +262,8 @@ class Supervisor:
                 continue
             users = await self._sessions.users_of(row.id)
             names = None if users is None else self._needs.names(users)
-            snapshot = places.snapshot(row, users=names, cached=await self._needs.cached(row.id))
+            cached = await self._needs.cached(row.id)
+            snapshot = places.snapshot(row, users=names, cached=cached, knowledge=self._knowledge)
             if place is None:
                 self._places[row.name] = Place(row, snapshot)
                 continue
@@ -254,10 +304,28 @@ class Supervisor:
         if state is not JobState.QUEUED or row.waiting_for > 0 or row.kill_by:
             self._backlog.drop(row.id)
             return
-        need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones)
-        ticket = Ticket(-row.priority, row.id, row.submitted_at)
+        at = "" if row.site_id is None else self._name_of(row.site_id)
+        need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones, at)
+        ticket = Ticket(-row.priority, row.id, row.submitted_at, math.inf if row.deadline is None else row.deadline)
         self._backlog.put(need, ticket, wake_at=self._wake_at(row), now=self.clock.monotonic())
         self._noted.pop(need, None)
+
+    def _name_of(self, site_id: int) -> str:
+        """The name of a site that is there; an empty text for one that is not."""
+        return next((name for name, place in self._places.items() if place.row.id == site_id), "")
+
+    def _releases(self, site: str) -> list[Release]:
+        """What our live attempts at a site will give back, and when at the latest."""
+        now = self.clock.now().timestamp()
+        found = []
+        for live in self._live.values():
+            if live.site == site:
+                span = live.need.time
+                ends = (live.began if live.began is not None else now) + span if span else math.inf
+                nodes = int(live.plan.get("nodes", 1))
+                held = (int(live.plan.get(what, 0)) * nodes for what in ("cpus", "mem", "gpus"))
+                found.append(Release(max(ends, now), *held))
+        return found
 
     def _wake_at(self, row: job_rows.JobRow) -> float:
         """When a job may be placed, by the monotonic clock: a time of day that was set back must not delay it."""
@@ -283,7 +351,9 @@ class Supervisor:
             ordinary: Mapping[Need, list[Ticket]] = self._backlog.ready
             if steps.handled:
                 ordinary = {need: line for need, line in ordinary.items() if need not in steps.handled}
-            result = plan(ordinary, snapshots, now, fits=self._fits)
+            terms = self._knowledge.terms(self._releases)
+            result = plan(ordinary, snapshots, now, fits=self._fits, terms=terms)
+            steps.wake_s = min(steps.wake_s, result.wake_s)
             result.assignments.extend(steps.starts)
             result.waiting.update(steps.waiting)
             if result.assignments:
@@ -499,6 +569,7 @@ class Supervisor:
         if place is not None:
             if before.rank < AttemptState.RUNNING.rank <= live.state.rank:
                 place.snapshot.queued_jobs -= 1
+                live.began = self.clock.now().timestamp()
             if live.state.ended:
                 places.count(place.snapshot, live.plan, live.owner, False, -1)
         if live.state.ended:
@@ -528,6 +599,18 @@ class Supervisor:
         now = self.clock.now().timestamp()
         await self.record(_set_health, site_id, health, message, now)
         self._freed.set()
+
+
+def _metered(place: Place) -> Metered:
+    spec = places.read_site(place.row.spec)
+    labels = {name: value for name, value in place.snapshot.labels.items() if not isinstance(value, bool)}
+    return Metered(place.row.id, spec.name, labels, spec.metrics)
+
+
+def _view(site: SiteSnapshot) -> tuple[object, ...]:
+    """What of a snapshot makes other plans at once when it changes; learned waits and speeds come with the next."""
+    metrics = {name: (one.known, one.weight) for name, one in site.metrics.items()}
+    return metrics, site.policy, dict(site.queue_policies), site.node_hour, site.cpu_hour, site.gpu_hour
 
 
 def _marked(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:

@@ -16,7 +16,7 @@ from isthmus import codec
 from isthmus.data.digests import hex_of
 from isthmus.data.requirements import Content
 from isthmus.data.routes import Copy, shared_fs
-from isthmus.db import artefacts, replicas
+from isthmus.db import artefacts, figures, replicas
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.domain.artefacts import ReplicaState
@@ -60,6 +60,14 @@ class Replication:
     async def coming(self, content: Content, site_id: int, user_id: int, done: int) -> None:
         """So many bytes of it are there."""
         await self._put(content, site_id, user_id, ReplicaState.COMING, done=done)
+
+    async def moved(self, site_id: int, bytes_per_s: float) -> None:
+        """A transfer there went so fast. For placement; raises nothing: what was moved is there."""
+        try:
+            now = self._clock.now().timestamp()
+            await self._db.write(figures.add_sample, site_id, figures.BYTES_PER_S, bytes_per_s, now)
+        except IsthmusError as failure:
+            log.warning("the speed of a transfer was not noted: %s", failure)
 
     def noting(self, content: Content, site_id: int, user_id: int, also: Callable[[int], None]) -> "Noting":
         """Note a transfer's progress now and then; ``also`` is told at once."""

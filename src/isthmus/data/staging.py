@@ -35,6 +35,7 @@ Progress = Callable[[int, int], None]
 
 KEEP_PARTS_S = 7 * 86400.0  # parts of transfers that nobody went on with go after that long
 PART_GRACE_S = 3600.0  # or when asked to, but not before
+LEAST_SEEN = 4 << 20  # bytes of a transfer, from which its speed is believed
 AT_ONCE = 2  # transfers to one user's folder at a site: a connection bears few channels
 
 
@@ -221,11 +222,17 @@ class Staging:
         async with self._lanes[where]:
             await self._caches.make_room(place, content, cache, disk=route.way is not Way.LINK)
 
+            moved = _Moved(self._clock)
+
             def tell(done: int) -> None:
+                moved.tell(done)
                 flight.tell(done, content.size)
 
             with self._replication.noting(content, *where, tell) as noting:
-                return await self._transfers.go(content, place, route, noting.tell)
+                path = await self._transfers.go(content, place, route, noting.tell)
+            if route.way is not Way.LINK and moved.bytes_per_s:
+                await self._replication.moved(place.site_id, moved.bytes_per_s)
+            return path
 
     # ---- images
 
@@ -279,6 +286,28 @@ class _Tally:
                 self._progress(sum(self._done.values()), self._total)
 
         return tell
+
+
+class _Moved:
+    """How fast a transfer goes, from its first bytes on: what lay there before it was resumed does not count."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] = (0, 0.0)
+
+    def tell(self, done: int) -> None:
+        self._last = (done, self._clock.monotonic())
+        if self._first is None:
+            self._first = self._last
+
+    @property
+    def bytes_per_s(self) -> float:
+        """0 where too little was moved to say."""
+        if self._first is None:
+            return 0.0
+        moved, took_s = self._last[0] - self._first[0], self._last[1] - self._first[1]
+        return moved / took_s if moved >= LEAST_SEEN and took_s > 0 else 0.0
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -126,6 +126,28 @@ def waits(conn: Connection, *, last: int = 25) -> dict[str, list[float]]:
     return found
 
 
+def queued(conn: Connection, *, last: int = 50) -> list[Any]:
+    """(site, site_id, plan, submitted_at, started_at, ended_at, reason) of the last attempts that sites were given."""
+    found: list[Any] = []
+    for site in conn.execute(select(sites.c.id, sites.c.name).where(sites.c.state != "REMOVED")).all():
+        statement = (
+            select(
+                literal(site.name).label("site"),
+                attempts.c.site_id,
+                attempts.c.plan,
+                attempts.c.submitted_at,
+                attempts.c.started_at,
+                attempts.c.ended_at,
+                attempts.c.reason,
+            )
+            .where(attempts.c.site_id == site.id, attempts.c.submitted_at.is_not(None))
+            .order_by(attempts.c.id.desc())
+            .limit(last)
+        )
+        found.extend(conn.execute(statement))
+    return found
+
+
 def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
     """What attempts had reserved: rows of (user, site, spec) with seconds as ``cpu0``, ``gpu0``, ``node0``, ``cpu1``, …
 

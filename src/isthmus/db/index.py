@@ -30,6 +30,7 @@ def artefact_facts(conn: Connection) -> Sequence[Any]:
         artefacts.c.reference,
         artefacts.c.is_folder,
         artefacts.c.zones,
+        artefacts.c.labels,
     )
     return conn.execute(select(*columns).where(artefacts.c.removed_at.is_(None)).order_by(artefacts.c.id)).all()
 

@@ -39,6 +39,8 @@ _QUEUE_COLUMNS = (
     jobs.c.zones,
     jobs.c.waiting_for,
     jobs.c.kill_by,
+    jobs.c.deadline,
+    jobs.c.site_id,
     jobs.c.spec,
 )
 

@@ -19,6 +19,7 @@ from isthmus.db.failures import unreachable
 from isthmus.domain.errors import Unavailable
 
 SUPERVISOR = "supervisor"
+PLACEMENT = "placement"  # its rules or prices changed
 EVERYTHING = "*"
 
 TOPICS = "isthmus.topics"  # where a connection keeps what its transaction told

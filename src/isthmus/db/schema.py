@@ -364,6 +364,28 @@ events = Table(
     Index("ix_events_noun_id", "noun", "noun_id", "id"),
 )
 
+# What admins say of placement, each document whole: its rules, its catalogue of prices.
+documents = Table(
+    "documents",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    Column("changed_by", String(100), nullable=False),
+)
+
+# The last figure of a metric at a site, or why there is none.
+figures = Table(
+    "figures",
+    metadata,
+    Column("site_id", Id, ForeignKey("sites.id"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("value", Float),  # the last that was had
+    Column("at", Float, nullable=False),  # when it was
+    Column("error", Text, nullable=False, server_default=""),  # why there was none since
+)
+
 leases = Table(
     "leases",
     metadata,

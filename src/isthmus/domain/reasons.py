@@ -14,6 +14,7 @@ class Reason(StrEnum):
     NO_SITE = "NO_SITE"
     BACKOFF = "BACKOFF"
     LIMIT = "LIMIT"
+    METRIC = "METRIC"
     SITE_QUEUE = "SITE_QUEUE"
     SITE_UNREACHABLE = "SITE_UNREACHABLE"
     # why it ended
@@ -65,6 +66,7 @@ _SENTENCES = {
     Reason.NO_SITE: "No site fits it; `isthmus job explain` says why for each.",
     Reason.BACKOFF: "It waits a while after a failure before it is tried again.",
     Reason.LIMIT: "The limit on jobs at the site, or of the user there, is reached.",
+    Reason.METRIC: "A figure that it is constrained by can't be had just now.",
     Reason.SITE_QUEUE: "It waits in the site's own queue.",
     Reason.SITE_UNREACHABLE: "The site can't be reached; what runs there goes on.",
     Reason.EXIT_CODE: "The command ended with an exit code other than 0.",

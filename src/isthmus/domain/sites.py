@@ -64,13 +64,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What the site costs, in one currency for all sites."""
+    """What the site costs, in one currency for all sites: what is said here, and what the catalogue of prices says."""
 
     __pydantic_config__ = STRICT
 
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
     node_hour: float = 0.0
+    offer: str = ""  # its nodes cost what the catalogue asks for this, such as aws/p3.2xlarge@eu-central-1
+    spot: bool = False  # at the offer's spot price
+    energy: str = ""  # and they draw power at this tariff of the catalogue:
+    cpu_watts: float = 0.0  # for each core in use
+    gpu_watts: float = 0.0
+    node_watts: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,9 @@ class SiteSpec:
     labels: dict[str, str | int | float | bool] = field(default_factory=dict)
     zone: str = ""  # residency: where its disks are
     price: Price = Price()
-    policy: Literal["", "deadline-cost"] = ""  # who decides on its GPUs; "": jobs as they ask, by priority
+    policy: str = ""  # in which order its jobs are placed; "": as the rules say, or by priority
+    queue_policies: dict[str, str] = field(default_factory=dict)  # of some of its queues, instead
+    metrics: dict[str, float | str] = field(default_factory=dict)  # a metric's figure here, or its query for this site
     restart: Seconds = Seconds(60)  # what a job loses there when it is stopped and started again
     nodes_reach_api: bool | None = None  # None: find out
     api_url: str = ""  # how nodes there reach the API, when not by its own URL

@@ -102,6 +102,25 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilterSaid:
+    """One filter's answer; ``why`` is empty where it lets the job through. ``lasting``: it judges what the site is."""
+
+    name: str
+    why: str = ""
+    lasting: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSaid:
+    """One score from 0, the worst, to 1; None: it has nothing to say, and the mean is that of the others."""
+
+    name: str
+    value: float | None
+    weight: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteVerdict:
     """Whether a job can run at a site; ``reasons`` say what stands in the way, or what it would get there."""
 
@@ -112,9 +131,13 @@ class SiteVerdict:
     reasons: tuple[str, ...] = ()
     queue: str = ""
     node_type: str = ""
-    wait_s: float | None = None  # how long the last jobs there waited, the median; None: nothing is known
+    wait_s: float | None = None  # to be expected there, learned from the last jobs; None: none was seen
     cost_h: float = 0.0  # of an hour there
     cost: float | None = None  # of all its time, by the limit that it names; None: it names none
+    policy: str = ""  # that orders jobs there
+    score: float = 0.0  # the weighted mean of `scores`; 0 where it does not fit
+    filters: tuple[FilterSaid, ...] = ()
+    scores: tuple[ScoreSaid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

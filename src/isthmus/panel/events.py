@@ -12,7 +12,7 @@ from isthmus.panel.visitor import Pages, Visitor
 pages = Pages()
 
 PAGE = 100
-NOUNS = ("job", "attempt", "site", "dataset", "image", "token", "user", "secret")
+NOUNS = ("job", "attempt", "site", "placement", "dataset", "image", "token", "user", "secret")
 
 
 @pages.get("/events")

@@ -1,6 +1,6 @@
 """Filters: can this job run at that site? Each answers with why not, for `explain`, or an empty text.
 
-Lasting filters judge what the site is; passing ones what it has free just now. A job that no lasting filter lets
+Lasting filters judge what the site is; passing ones how it stands just now. A job that no lasting filter lets
 through anywhere will never start.
 """
 
@@ -42,9 +42,17 @@ def residency(need: Need, site: SiteSnapshot) -> str:
 
 def labels(need: Need, site: SiteSnapshot) -> str:
     for constraint in need.constraints:
-        why = constraint.rejects(site.labels)
+        if constraint.key in site.metrics:
+            continue  # what changes is for `metrics` to judge
+        why = constraint.rejects(site.labels, site.metrics)
         if why:
             return why
+    return ""
+
+
+def architecture(need: Need, site: SiteSnapshot) -> str:
+    if need.architecture and site.architecture and _usual(need.architecture) != _usual(site.architecture):
+        return f"its image is made for {need.architecture}, the site's machines are {site.architecture}"
     return ""
 
 
@@ -72,7 +80,7 @@ def nodes(need: Need, site: SiteSnapshot) -> str:
     return why
 
 
-LASTING: tuple[Filter, ...] = (named, enabled, access, residency, labels, engine, nodes)
+LASTING: tuple[Filter, ...] = (named, enabled, access, residency, labels, architecture, engine, nodes)
 
 
 def healthy(need: Need, site: SiteSnapshot) -> str:
@@ -109,7 +117,34 @@ def capacity(need: Need, site: SiteSnapshot) -> str:
     return ""
 
 
-PASSING: tuple[Filter, ...] = (healthy, limits, capacity)
+def metrics(need: Need, site: SiteSnapshot) -> str:
+    for constraint in need.constraints:
+        reading = site.metrics.get(constraint.key)
+        if reading is None:
+            continue
+        if reading.known is None:
+            return f"its {constraint.key} is not known: {reading.why or 'nothing was read yet'} ({constraint})"
+        why = constraint.rejects({constraint.key: reading.known})
+        if why:
+            return why
+    return ""
+
+
+# Those that a plan's own assignments don't change, and those that they do.
+STEADY: tuple[Filter, ...] = (healthy, metrics)
+FILLING: tuple[Filter, ...] = (limits, capacity)
+PASSING: tuple[Filter, ...] = (*STEADY, *FILLING)
+
+
+def blind(need: Need, site: SiteSnapshot) -> bool:
+    """Whether the job waits for a figure that can't be had."""
+    readings = (site.metrics.get(constraint.key) for constraint in need.constraints)
+    return any(reading is not None and reading.known is None for reading in readings)
+
+
+def name_of(judge: Filter) -> str:
+    """What `explain` calls a filter."""
+    return judge.__name__
 
 
 def first(filters: tuple[Filter, ...], need: Need, site: SiteSnapshot) -> str:
@@ -131,6 +166,11 @@ def choose_node(need: Need, queue: Queue) -> NodeType | None:
     """The smallest node type of the queue that the job fits on."""
     fitting = [node for node in queue.nodes if not _node_rejects(need, node)]
     return min(fitting, key=lambda node: (gpus_of(node), node.cpus, int(node.mem)), default=None)
+
+
+def _usual(architecture: str) -> str:
+    """The name that the kernel has for it, of those that image formats use."""
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture.lower(), architecture.lower())
 
 
 def _queue_rejects(need: Need, queue: Queue) -> str:

@@ -26,6 +26,8 @@ class Need:
     queue: str = ""  # a partition asked for by name
     digests: tuple[tuple[str, int], ...] = ()  # (digest, bytes) that must be there
     sized: bool = False  # its number of GPUs may be chosen, and changed
+    architecture: str = ""  # that its image is made for
+    at: str = ""  # the site where its checkpoint lies
 
 
 def need_of(
@@ -36,8 +38,10 @@ def need_of(
     zones: frozenset[str] | None = None,
     digests: tuple[tuple[str, int], ...] = (),
     image_formats: tuple[str, ...] = (),
+    architecture: str = "",
+    at: str = "",
 ) -> Need:
-    """The need of a job. ``mem`` overrides the spec's (grown after an out-of-memory kill)."""
+    """The need of a job. ``mem`` overrides the spec's (grown after an out-of-memory kill); ``at``: its last site."""
     want = spec.resources
     queue = ""
     for options in spec.site_options.values():
@@ -59,4 +63,6 @@ def need_of(
         queue=queue,
         digests=digests,
         sized=spec.sizing is not None,
+        architecture=architecture,
+        at=at if spec.checkpoint else "",
     )

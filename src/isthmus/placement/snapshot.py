@@ -1,10 +1,52 @@
-"""What placement sees of the sites: their nodes, what is taken, what they allow."""
+"""What placement sees of the sites: their nodes, what is taken, what they allow, what was learned of them."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from isthmus.domain.sites import Health, NodeType, Queue, SiteState
 from isthmus.placement.constraints import Label
+
+# Until a transfer there was seen: a gigabit a second, less what protocols take.
+USUAL_BYTES_S = 100e6
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known of one metric at one site. ``value`` None: nothing, and ``why`` says so."""
+
+    value: float | None = None
+    why: str = ""
+    missing: Literal["wait"] | float = "wait"  # then a job that is constrained by it waits, or this is taken
+    low: float = 0.0
+    high: float = 1.0
+    lower_is_better: bool = False
+    weight: float = 0.0
+
+    @property
+    def known(self) -> float | None:
+        """The value, or what stands for it where there is none."""
+        if self.value is None and not isinstance(self.missing, str):
+            return float(self.missing)
+        return self.value
+
+    @property
+    def normal(self) -> float | None:
+        """From 0, the worst, to 1, the best; None where nothing is known."""
+        value = self.known
+        if value is None:
+            return None
+        part = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+        return 1.0 - part if self.lower_is_better else part
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A time that was learned, and from how many recent cases: 0 where it is only what is usual elsewhere."""
+
+    seconds: float
+    cases: float = 0.0
 
 
 @dataclass(slots=True)
@@ -29,7 +71,8 @@ class SiteSnapshot:
     max_queued: int = 0
     max_cpus: int = 0
     max_gpus: int = 0
-    policy: str = ""  # of its GPUs
+    policy: str = ""  # who orders its jobs; "": by priority
+    queue_policies: Mapping[str, str] = field(default_factory=dict)  # of some of its queues, instead
     restart_s: float = 0.0
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
@@ -41,6 +84,10 @@ class SiteSnapshot:
     queued_jobs: int = 0
     jobs_of: dict[str, int] = field(default_factory=dict)  # user -> live jobs there, others of theirs included
     cached: frozenset[str] = frozenset()  # digests that are there
+    architecture: str = ""
+    metrics: Mapping[str, Reading] = field(default_factory=dict)
+    waits: Mapping[str, Expected] = field(default_factory=dict)  # in its own queue, by that; "" for any other
+    bytes_per_s: float = 0.0  # at which data came there lately; 0: none was seen
     total_cpus: int = 0
     total_mem: int = 0
     total_gpus: int = 0
@@ -55,9 +102,15 @@ class SiteSnapshot:
                     self.total_mem += int(node.mem) * node.count
                     self.total_gpus += gpus_of(node) * node.count
 
-    def copy(self) -> "SiteSnapshot":
-        import copy
+    def policy_of(self, queue: str) -> str:
+        """The policy that orders the jobs of one of its queues."""
+        return self.queue_policies.get(queue, self.policy)
 
+    def wait(self, queue: str) -> Expected | None:
+        """How long a job may be expected to wait in one of its queues; None where nothing was ever seen."""
+        return self.waits.get(queue) or self.waits.get("")
+
+    def copy(self) -> "SiteSnapshot":
         twin = copy.copy(self)
         twin.jobs_of = dict(self.jobs_of)
         return twin

@@ -374,7 +374,7 @@ async def test_a_request_key_makes_the_same_request_the_same_jobs(plane: Plane) 
         ({"sites": ("hree",)}, "sites[0]: There is no site 'hree'. Did you mean 'here'?"),
         ({"image": "trainr"}, "image: There is no image 'trainr'."),
         ({"secrets": {"KEY": "hf"}}, "secrets.KEY: You have no secret 'hf'."),
-        ({"constraints": ("gpu <",)}, "constraints[0]: 'gpu <' is not a constraint."),
+        ({"constraints": ("gpu <",)}, "constraints[0]: 'gpu <' is not a constraint: it has no value"),
         ({"command": ()}, "command: A job has either a command or a script."),
         ({"env": {"A B": "1"}}, "env.A B: 'A B' is not a name of an environment variable."),
     ],

@@ -3,7 +3,7 @@
 import pytest
 
 from isthmus.domain.errors import Invalid
-from isthmus.placement.constraints import parse
+from isthmus.placement.constraints import check, parse
 
 LABELS = {"location": "DE", "gpu": "a100", "latency_ms": 12, "green": True, "energy_mix": 0.6}
 
@@ -50,3 +50,70 @@ def test_what_is_no_constraint_is_refused_with_the_form(text: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse(text)
     assert "Write it like" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("location iss DE", "no operator 'iss' (column 10). Did you mean 'is'?"),
+        ("gpu nott in (a100)", "no operator 'nott' (column 5). Did you mean 'not in'?"),
+        ("gpu in a100", "needs its values in parentheses after 'in' (column 7)"),
+        ("latency_ms < fast", "compares with 'fast', which is not a number"),
+        ("latency_ms << 3", "no operator '<<'"),
+        ("gpu in (a100,,h100)", "an empty or unreadable value"),
+        ("  5 is x", "begins with no name of a label or metric (column 3)"),
+        ("x < inf", "not a number"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_column(text: str, words: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse(text)
+    assert words in str(caught.value)
+
+
+def test_krakes_other_spellings_mean_the_same() -> None:
+    assert str(parse("load => 1")) == "load >= 1"
+    assert str(parse("load =< 1")) == "load <= 1"
+    assert str(parse('zone IS NOT "a b"')) == "zone is not a b"
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("zone is DE", "zone is FR"),
+        ("zone is DE", "zone is not de"),
+        ("zone in (DE, FR)", "zone in (UK, US)"),
+        ("zone not in (DE)", "zone is DE"),
+        ("load < 5", "load > 10"),
+        ("load < 5", "load >= 5"),
+        ("load is 7", "load < 5"),
+        ("green is true", "green is no"),
+    ],
+)
+def test_what_contradicts_is_refused_with_both_places(pair: tuple[str, str]) -> None:
+    with pytest.raises(Invalid) as caught:
+        check(("kind is slurm", *pair))
+    assert caught.value.place == "constraints[2]"
+    assert "contradicts constraints[1]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("zone is not DE", "zone is not FR"),
+        ("zone in (DE, FR)", "zone is not FR"),
+        ("load <= 5", "load >= 5"),
+        ("load > 1", "load < 5"),
+        ("green is true", "green is yes"),
+        ("zone is DE", "rack is 4"),
+    ],
+)
+def test_what_can_hold_together_is_taken(pair: tuple[str, str]) -> None:
+    assert len(check(pair)) == 2
+
+
+def test_a_key_that_no_site_has_is_refused_with_the_nearest() -> None:
+    with pytest.raises(Invalid) as caught:
+        check(("zone is EU", "loction is DE"), {"zone", "location", "latency_ms"})
+    assert caught.value.place == "constraints[1]"
+    assert "Did you mean 'location'?" in str(caught.value)

@@ -9,7 +9,7 @@ from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import GpuKind, Health, NodeType, Queue, SiteState
 from isthmus.domain.units import Bytes, Seconds
 from isthmus.placement.needs import Need
-from isthmus.placement.plan import PATIENCE_S, Ticket, explain, plan
+from isthmus.placement.plan import Ticket, explain, plan
 from isthmus.placement.snapshot import SiteSnapshot
 
 
@@ -45,18 +45,6 @@ def test_a_site_with_its_own_queue_takes_more_than_fits_up_to_its_limit() -> Non
     result = plan({need: tickets(*range(5))}, [cluster], now=0.0)
     assert len(result.assignments) == 3
     assert result.waiting[need].reason is Reason.LIMIT
-
-
-def test_a_large_job_that_waited_long_keeps_small_ones_from_passing_it() -> None:
-    large, small = Need(user="ada", cpus=4), Need(user="bob", cpus=1)
-    here = site("here", cpus=4)
-    here.used_cpus = 2
-    queue = {large: tickets(1, at=0.0), small: tickets(2, 3)}
-    patient = plan(queue, [here], now=PATIENCE_S / 2)
-    assert [one.job for one in patient.assignments] == [2, 3]
-    starving = plan(queue, [here], now=PATIENCE_S * 2)
-    assert starving.assignments == []
-    assert "larger job" in starving.waiting[small].message
 
 
 def test_gpu_types_are_matched_whatever_their_case_and_untyped_ones_are_not_guessed() -> None:

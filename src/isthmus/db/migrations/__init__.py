@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from isthmus.domain.errors import Unavailable
 
-HEAD = "0003_panel_speed"
+HEAD = "0004_placement"
 FOLDER = Path(__file__).parent
 
 

@@ -1,0 +1,232 @@
+"""What if: the queue's future on paper, as things are and with a change. Nothing of it is kept."""
+
+import asyncio
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from isthmus.control import places
+from isthmus.control.live import read_spec
+from isthmus.control.needs import Needs
+from isthmus.control.rights import require
+from isthmus.db import attempts as attempt_rows
+from isthmus.db import jobs as job_rows
+from isthmus.db import sites as site_rows
+from isthmus.db.engine import Database
+from isthmus.domain.clock import Clock
+from isthmus.domain.errors import Invalid, nearest
+from isthmus.domain.placement import Forecast, Outcome, WhatIf, WhatIfView
+from isthmus.domain.sites import SiteState
+from isthmus.domain.states import JobState
+from isthmus.domain.users import Caller, Role, Scope
+from isthmus.placement import constraints
+from isthmus.placement.forecast import Running, Told, forecast
+from isthmus.placement.needs import Need
+from isthmus.placement.plan import Terms
+from isthmus.placement.policies import USUAL_S, Ticket, find_policy
+from isthmus.placement.scores import WEIGHTS
+from isthmus.placement.snapshot import SiteSnapshot
+
+MAX_JOBS = 5000
+SHOWN = 20
+
+
+@dataclasses.dataclass(slots=True)
+class _Scene:
+    """The queue, the sites and what runs there."""
+
+    queue: dict[Need, list[Ticket]]
+    sites: dict[str, SiteSnapshot]
+    running: list[Running]
+    terms: Terms
+    names: dict[int, str]
+    left_out: int = 0
+    sized: int = 0
+
+
+class Forecasting:
+    """Works in a thread: the server goes on meanwhile. One at a time."""
+
+    def __init__(self, db: Database, needs: Needs, clock: Clock) -> None:
+        self._db = db
+        self._needs = needs
+        self._clock = clock
+        self._turn = asyncio.Semaphore(1)
+
+    async def whatif(self, caller: Caller, change: WhatIf) -> WhatIfView:
+        """Both forecasts. Raises Invalid with the place of what the change names wrongly."""
+        require(caller, Role.VIEWER, Scope.READ)
+        await self._needs.refresh()
+        async with self._turn:
+            scene = await self._db.read(self._scene)
+            other = _changed(scene, change)
+            show = {*change.show, *(int(job) for job in _jobs(change))}
+            now = self._now()
+            first = await asyncio.to_thread(_forecast, scene, show, now)
+            second = await asyncio.to_thread(_forecast, other, show, now)
+        notes = ["Jobs are taken to run as long as they may; those without a time limit, for an hour."]
+        if scene.sized:
+            notes.append(
+                f"{scene.sized} jobs may be sized by deadline-cost; here they have the GPUs that they ask for."
+            )
+        return WhatIfView(now=first, then=second, left_out=scene.left_out, notes=tuple(notes))
+
+    def _scene(self, conn: Connection) -> _Scene:
+        sites, knowledge = places.seen(conn, self._now())
+        running = []
+        for row in attempt_rows.live(conn):
+            need = self._needs.of(row.job_spec, row.owner_id, row.job_mem_bytes, row.job_zones)
+            plan = json.loads(row.plan)
+            need = dataclasses.replace(need, gpus=int(plan.get("gpus", need.gpus)))
+            if row.site_name in sites:
+                end = (row.started_at or self._now()) + (need.time or USUAL_S)
+                running.append(Running(row.job_id, row.site_name, need, end))
+        scene = _Scene({}, sites, running, knowledge.terms(), {})
+        at = {row.id: row.name for row in site_rows.every(conn)}
+        waiting_rows = [
+            row
+            for row in job_rows.open_jobs(conn)
+            if row.state == JobState.QUEUED and not row.waiting_for and not row.kill_by
+        ]
+        waiting_rows.sort(key=lambda row: (-row.priority, row.id))
+        scene.left_out = max(0, len(waiting_rows) - MAX_JOBS)
+        for row in waiting_rows[:MAX_JOBS]:
+            need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones, at.get(row.site_id, ""))
+            deadline = math.inf if row.deadline is None else row.deadline
+            scene.queue.setdefault(need, []).append(Ticket(-row.priority, row.id, row.submitted_at, deadline))
+            scene.names[row.id] = read_spec(row.spec).name
+            scene.sized += need.sized
+        return scene
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _jobs(change: WhatIf) -> set[str]:
+    return {*change.deadlines, *change.priorities, *change.constraints}
+
+
+def _changed(scene: _Scene, change: WhatIf) -> _Scene:
+    """The same scene with the change. Raises Invalid."""
+    sites = {name: site.copy() for name, site in scene.sites.items()}
+    named = [(f"nodes.{name}", name) for name in change.nodes]
+    named += [(f"without[{number}]", name) for number, name in enumerate(change.without)]
+    named += [(f"policies.{name}", name) for name in change.policies]
+    for place, name in named:
+        if name not in sites:
+            raise Invalid(f"There is no site {name!r}.", place=place, hint=nearest(name, sites))
+    for name, more in change.nodes.items():
+        sites[name] = _resized(sites[name], more)
+    for name in change.without:
+        sites[name].state = SiteState.DRAINING
+    for name, policy in change.policies.items():
+        try:
+            sites[name].policy = find_policy(policy).name
+        except Invalid as error:
+            error.place = f"policies.{name}"
+            raise
+        sites[name].queue_policies = {}
+    for name in change.weights:
+        if name not in WEIGHTS:
+            raise Invalid(f"There is no score {name!r}.", place=f"weights.{name}", hint=nearest(name, WEIGHTS))
+    for name, weight in change.weights.items():
+        if not 0 <= weight <= 1e6:
+            raise Invalid(f"{weight:g} can't be: it must be from 0 to 1e6.", place=f"weights.{name}")
+    queue = _requeued(scene.queue, change)
+    terms = dataclasses.replace(scene.terms, weights={**scene.terms.weights, **change.weights})
+    return dataclasses.replace(scene, sites=sites, queue=queue, terms=terms)
+
+
+def _requeued(queue: Mapping[Need, Sequence[Ticket]], change: WhatIf) -> dict[Need, list[Ticket]]:
+    """The queue with other deadlines, priorities and constraints."""
+    known = {str(ticket.job) for line in queue.values() for ticket in line}
+    for field in ("deadlines", "priorities", "constraints"):
+        for job in getattr(change, field):
+            if job not in known:
+                raise Invalid(
+                    f"{job!r} is no job that waits for a place.",
+                    place=f"{field}.{job}",
+                    hint="`isthmus job ps --queue` lists those that do.",
+                )
+    for job, when in change.deadlines.items():
+        if when.tzinfo is None:
+            raise Invalid("It has no time zone.", place=f"deadlines.{job}", hint="Write it like 2030-01-31T12:00:00Z.")
+    found: dict[Need, list[Ticket]] = {}
+    for need, line in queue.items():
+        for ticket in line:
+            job = str(ticket.job)
+            mine, asks = ticket, need
+            if job in change.deadlines:
+                mine = dataclasses.replace(mine, deadline=change.deadlines[job].timestamp())
+            if job in change.priorities:
+                mine = dataclasses.replace(mine, rank=-change.priorities[job])
+            if job in change.constraints:
+                read = constraints.check(change.constraints[job], place=f"constraints.{job}")
+                asks = dataclasses.replace(asks, constraints=read)
+            found.setdefault(asks, []).append(mine)
+    return {need: sorted(line) for need, line in found.items()}
+
+
+def _resized(site: SiteSnapshot, more: int) -> SiteSnapshot:
+    """The site with so many more of its largest kind of node, or fewer; none is taken away that is not there."""
+    kinds = {node.name: node for queue in site.queues for node in queue.nodes}
+    if not kinds:
+        return site
+    chosen = max(kinds.values(), key=lambda node: (sum(kind.count for kind in node.gpus), node.cpus, node.name))
+    count = max(0, chosen.count + more)
+    queues = tuple(
+        dataclasses.replace(
+            queue,
+            nodes=tuple(
+                dataclasses.replace(node, count=count) if node.name == chosen.name else node for node in queue.nodes
+            ),
+        )
+        for queue in site.queues
+    )
+    more = count - chosen.count
+    fresh = site.copy()
+    fresh.queues = queues
+    fresh.total_cpus += more * chosen.cpus
+    fresh.total_mem += more * int(chosen.mem)
+    fresh.total_gpus += more * sum(kind.count for kind in chosen.gpus)
+    return fresh
+
+
+def _forecast(scene: _Scene, show: set[int], now: float) -> Forecast:
+    told = forecast(scene.queue, list(scene.sites.values()), scene.running, now, scene.terms)
+    tickets = {ticket.job: ticket for line in scene.queue.values() for ticket in line}
+    started = [one for one in told.values() if one.site]
+    late = {job: _late(told[job], ticket, now) for job, ticket in tickets.items()}
+    shown = sorted(show & tickets.keys()) or [ticket.job for ticket in sorted(tickets.values())[:SHOWN]]
+    waits = [one.start - tickets[one.job].submitted_at for one in started]
+    return Forecast(
+        jobs=len(told),
+        never=len(told) - len(started),
+        late=sum(span > 0 for span in late.values()),
+        mean_wait_s=round(sum(waits) / len(waits), 3) if waits else 0.0,
+        last_end_s=round(max((one.end - now for one in started), default=0.0), 3),
+        cost=round(sum(one.cost for one in started), 4),
+        shown=tuple(_outcome(told[job], scene.names.get(job, ""), late[job], now) for job in shown),
+    )
+
+
+def _late(one: Told, ticket: Ticket, now: float) -> float:
+    """Seconds after its deadline; of a job that never starts, those that are over by now, a second at least."""
+    if not math.isfinite(ticket.deadline):
+        return 0.0
+    return max(0.0, one.end - ticket.deadline) if one.site else max(1.0, now - ticket.deadline)
+
+
+def _outcome(one: Told, name: str, late_s: float, now: float) -> Outcome:
+    return Outcome(
+        job=one.job,
+        name=name,
+        site=one.site,
+        start_s=round(one.start - now, 3) if one.site else None,
+        end_s=round(one.end - now, 3) if one.site else None,
+        late_s=round(late_s, 3),
+        cost=round(one.cost, 4),
+    )
