@@ -138,9 +138,7 @@ def _fullest(problem: Problem, layout: Layout, setup: Setup, pick: Pick) -> int 
     """The open node of the setup's GPU type on which fewest GPUs stay idle."""
     vms, vm_of, gpus = problem.vms, layout.vm_of, setup.gpus
     kind = vms[setup.vm].gpu_type
-    fitting = [
-        (free, node) for node, free in layout.free.items() if free >= gpus and vms[vm_of[node]].gpu_type == kind
-    ]
+    fitting = [(free, node) for node, free in layout.free.items() if free >= gpus and vms[vm_of[node]].gpu_type == kind]
     if not fitting:
         return None
     if pick is first:
