@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("instances", nargs="?", default=os.environ.get("INSTANCES", ""))
     parser.add_argument("--only", default="", help="instances with this in their name")
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(PEERS), help="NAME[:ITERATIONS],…")
+    parser.add_argument("--methods", type=_words, default=list(PEERS), help="NAME[:ITERATIONS],…; empty: ours alone")
     parser.add_argument("--restarts", type=_numbers, default=[0.0])
     parser.add_argument("--errors", type=_numbers, default=[0.0])
     parser.add_argument("--capacity-bound", action="store_true", help="compute the bound that knows the nodes")
@@ -256,6 +256,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not options.only:
         one_decision(100, 1000)
         general()
+
+
+def _words(text: str) -> list[str]:
+    return [one for one in text.split(",") if one]
 
 
 def _numbers(text: str) -> list[float]:

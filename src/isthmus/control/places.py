@@ -64,6 +64,7 @@ def snapshot(row: Any, *, users: frozenset[str] | None = None, cached: Iterable[
         max_queued=spec.limits.queued,
         max_cpus=spec.limits.cpus,
         max_gpus=spec.limits.gpus,
+        remote_gpus=tuple(int(one.mem) for one in spec.remote_gpus),
         policy=spec.policy,
         restart_s=float(spec.restart),
         cpu_hour=spec.price.cpu_hour,

@@ -74,6 +74,16 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteGpu:
+    """A GPU on another machine that jobs of a site can use through a remote-GPU middleware, such as rCUDA."""
+
+    __pydantic_config__ = STRICT
+
+    server: str  # HOST:NUMBER, as RCUDA_DEVICE_0 wants it
+    mem: Bytes = Bytes(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSpec:
     """A site as a person writes it."""
 
@@ -93,6 +103,7 @@ class SiteSpec:
     zone: str = ""  # residency: where its disks are
     price: Price = Price()
     policy: Literal["", "deadline-cost"] = ""  # who decides on its GPUs; "": jobs as they ask, by priority
+    remote_gpus: tuple[RemoteGpu, ...] = ()  # of which jobs that ask for a part of a GPU may get one
     restart: Seconds = Seconds(60)  # what a job loses there when it is stopped and started again
     nodes_reach_api: bool | None = None  # None: find out
     api_url: str = ""  # how nodes there reach the API, when not by its own URL

@@ -29,6 +29,7 @@ class SiteSnapshot:
     max_queued: int = 0
     max_cpus: int = 0
     max_gpus: int = 0
+    remote_gpus: tuple[int, ...] = ()  # bytes of each GPU elsewhere that its jobs may use; 0: not known
     policy: str = ""  # of its GPUs
     restart_s: float = 0.0
     cpu_hour: float = 0.0
