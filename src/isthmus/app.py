@@ -34,6 +34,7 @@ from isthmus.control.logs import Logs
 from isthmus.control.needs import Needs
 from isthmus.control.opening import opener
 from isthmus.control.overview import Overviews
+from isthmus.control.queueplan import QueuePlans
 from isthmus.control.sessions import Sessions
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -113,6 +114,7 @@ class App:
             jobs=Jobs(db, needs, logs, tokens, clock),
             sites=Sites(db, sessions, vault, clock),
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
+            plans=QueuePlans(db, needs, clock),
             signing=Signing(db, identity, clock, url=settings.url),
             server=ServerView(
                 version=__version__,

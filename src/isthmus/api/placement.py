@@ -1,4 +1,4 @@
-"""/v1/placement: schedules on request."""
+"""/v1/placement: schedules on request, and the plan of the queue."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from starlette.responses import Response
 from isthmus.api.routes import STRICT, answer, router
 from isthmus.api.services import By, Use
 from isthmus.control.scheduling import MAX_ITERATIONS, ScheduleView
+from isthmus.domain.views import PlanView
 
 routes = router("/placement", "placement")
 
@@ -24,6 +25,13 @@ class ScheduleRequest:
     restart_s: Annotated[float, Ge(0), Le(1e6)] = 0.0  # what a job loses whenever it is moved
     seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0
     iterations: Annotated[int, Ge(1), Le(MAX_ITERATIONS)] = 100  # of the randomised policies
+
+
+@routes.get("/plan", response_model=list[PlanView])
+async def plan(services: Use, caller: By, site: str = "") -> Response:
+    """How the queues of sites with the policy deadline-cost would go on, and what that costs."""
+    view = await services.unless_stopping(services.plans.plans(caller, site))
+    return answer(view, list[PlanView])
 
 
 @routes.post("/schedules", response_model=ScheduleView)

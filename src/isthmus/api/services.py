@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from isthmus.control.artefacts import Artefacts
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
+from isthmus.control.queueplan import QueuePlans
 from isthmus.control.scheduling import Scheduling
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -29,6 +30,7 @@ class Services:
     jobs: Jobs
     sites: Sites
     artefacts: Artefacts
+    plans: QueuePlans
     signing: Signing
     server: ServerView
     scheduling: Scheduling = field(default_factory=Scheduling)

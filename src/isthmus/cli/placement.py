@@ -1,4 +1,4 @@
-"""`isthmus placement`: schedules tried out on paper. Needs no server."""
+"""`isthmus placement`: schedules tried out on paper, which needs no server, and the plan of the queue."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli import output
+from isthmus.cli.calling import client, command
 from isthmus.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -71,6 +72,27 @@ def simulate(
     if gantt is not None:
         _write(gantt, _draw(gantt, problem, schedules, head, rows))
     output.show(reports, list[Report], form, lambda: output.table(head, rows))
+
+
+@app.command("plan")
+@command
+async def plan(
+    site: Annotated[str, typer.Argument(help="A site with the policy deadline-cost; all of them without.")] = "",
+    gantt: Annotated[Path | None, typer.Option(help="Draw there, as .svg (of one kind of nodes) or .html.")] = None,
+    form: Output = Format.TABLE,
+) -> None:
+    """Say how the queue would go on if nothing else came: who runs when on how many GPUs, what that costs."""
+    from isthmus.cli import queueplan
+    from isthmus.domain.errors import Invalid
+    from isthmus.domain.views import PlanView
+
+    if gantt is not None and gantt.suffix not in (".svg", ".html"):
+        raise Invalid(f"{gantt.name} is neither .svg nor .html.", place="--gantt")
+    async with client() as isthmus:
+        plans = await isthmus.sites.plan(site)
+    if gantt is not None:
+        _write(gantt, queueplan.draw(plans, as_page=gantt.suffix == ".html"))
+    output.show(plans, list[PlanView], form, lambda: queueplan.show(plans))
 
 
 @app.command("policies")

@@ -1,4 +1,5 @@
-"""A local search over plans without stops, for where a restart costs a good part of what is left of a job.
+"""A local search over plans without stops, for where stopping jobs, or running many of them slowly, gains nothing:
+where a restart costs a good part of what is left of a job, or speed grows nearly in proportion to GPUs.
 
 A plan is an order of the jobs and an option for each. Whatever fits starts at once, in that order; the next start when
 something has ended; nobody is stopped later on. What a plan costs is known to the second: prices, restarts, tardiness.
