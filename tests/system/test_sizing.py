@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.cli import queueplan
 from isthmus.client import Client
 from isthmus.domain.jobs import JobRequest, Resources, Sizing
 from isthmus.domain.reasons import Reason
@@ -163,6 +164,11 @@ def test_deadlines_hold_that_earliest_deadline_first_would_miss(client: Client, 
     wait_for(lambda: done(LONG) >= 0.03, "the long job to get on", deadline_s=60 * pace)
     submit(URGENT)
     submit(UNIMPORTANT)
+    (plan,) = client.sites.plan(site)
+    planned = {one.job: one for one in plan.jobs}
+    assert set(planned) == set(numbers.values())
+    assert planned[numbers[URGENT]].late_s == 0.0 < planned[numbers[UNIMPORTANT]].late_s
+    assert queueplan.draw([plan], as_page=False).startswith("<svg")
     told = {}
     for which in (URGENT, LONG):
         job = numbers[which]
