@@ -74,6 +74,28 @@ def simulate(
     output.show(reports, list[Report], form, lambda: output.table(head, rows))
 
 
+@app.command("hull")
+def hull(
+    instance: Annotated[Path, typer.Argument(help="The problem: a JSON file of nodes, vm_types and jobs.")],
+    picture: Annotated[Path, typer.Argument(help="Where to draw, as SVG.")],
+    job: Annotated[str, typer.Option(help="The job's id; the first without.")] = "",
+    gpu_type: Annotated[str, typer.Option(help="Of its types; the first without.")] = "",
+) -> None:
+    """Draw what each number of GPUs costs a job against its speed, and which are ever worth it."""
+    from isthmus.domain.errors import NotFound, nearest
+    from isthmus.placement.sizing.drawing import hull_svg
+
+    problem = _read(instance)
+    jobs = {str(one.id): one for one in problem.jobs}
+    if job and job not in jobs:
+        raise NotFound(f"There is no job {job!r}.", place="--job", hint=nearest(job, jobs))
+    one = jobs[job] if job else problem.jobs[0]
+    if gpu_type and gpu_type not in one.times:
+        hint = nearest(gpu_type, one.times)
+        raise NotFound(f"Job {one.id} has no times on {gpu_type!r}.", place="--gpu-type", hint=hint)
+    _write(picture, hull_svg(problem, one, gpu_type or next(iter(one.times))))
+
+
 @app.command("plan")
 @command
 async def plan(
