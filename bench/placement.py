@@ -1,10 +1,16 @@
 """Joint scheduling and sizing: our method beside the published ones, on a folder of instances.
 
     bench/placement.py [INSTANCES] [--only TEXT] [--methods a,b] [--restarts 0,60,300] [--errors 0,0.05,0.13]
+                       [--static] [--capacity-bound] [--results FILE] [--table]
 
 INSTANCES (or the environment's INSTANCES) is a folder of problems; without one, problems of our own making are used.
 With CHECKER=PROGRAM (called as PROGRAM INSTANCE SCHEDULE --restart S; prints {"total": …}) every figure is that
 program's, else our own judge's. ``ours`` is our method's cost, ``peer_value`` the other's; ``ratio`` below 1 is better.
+Times of decisions are processor time, which a busy machine does not lengthen.
+
+The whole matrix takes hours. With --results each run is kept in that file (JSON lines), and what is there is not run
+again: so it can be stopped, gone on with, and split between processes by --only. --table prints what is there as
+Markdown, and runs nothing.
 """
 
 import argparse
@@ -16,7 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +38,63 @@ from isthmus.placement.sizing.schedule import judge  # noqa: E402
 from isthmus.placement.sizing.simulate import Active, Result, View, mispredict, simulate  # noqa: E402
 
 PEERS = ("path-relinking", "random-greedy", "greedy", "edf", "edf-whole-nodes")
+BOUND = "bound"  # beside the methods, in the results
 
 
-def problems(folder: str, only: str) -> Iterator[tuple[str, Problem]]:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run, as the results file keeps it."""
+
+    instance: str
+    method: str  # NAME or NAME:ITERATIONS, or BOUND
+    restart: float
+    error: float
+    total: float
+    mean_ms: float = 0.0  # processor time of a decision
+    max_ms: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str, float, float]:
+        return self.instance, self.method, self.restart, self.error
+
+
+class Results:
+    """What was run, in a file or in memory. Several processes may add to one file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path) if path else None
+        self._rows: dict[tuple[str, str, float, float], Row] = {}
+        if self._path is not None and self._path.exists():
+            for line in self._path.read_text().splitlines():
+                row = Row(**json.loads(line))
+                self._rows[row.key] = row
+
+    def get(self, instance: str, method: str, restart: float = 0.0, error: float = 0.0) -> Row | None:
+        return self._rows.get((instance, method, restart, error))
+
+    def put(self, row: Row) -> Row:
+        self._rows[row.key] = row
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
+        return row
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+
+def problems(folder: str, only: str, static: bool) -> Iterator[tuple[str, Problem]]:
     if folder:
-        for path in sorted(Path(folder).glob("*.json")):
-            if only in path.stem:
-                yield path.stem, read_problem(json.loads(path.read_text()))
-        return
-    for load, gap in (("light", 6000.0), ("heavy", 2500.0)):
-        for seed in (1, 2):
-            yield f"made-{load}-{seed}", generate(nodes=10, jobs=101, gap_s=gap, seed=seed)
+        paths = [path for path in sorted(Path(folder).glob("*.json")) if only in path.stem]
+        found = [(path.stem, read_problem(json.loads(path.read_text()))) for path in paths]
+    else:
+        found = [
+            (f"made-{load}-{seed}", generate(nodes=10, jobs=101, gap_s=gap, seed=seed))
+            for load, gap in (("light", 6000.0), ("heavy", 2500.0))
+            for seed in (1, 2)
+        ]
+    for name, problem in found:
+        yield (f"static-{name}", all_at_once(problem)) if static else (name, problem)
 
 
 def all_at_once(problem: Problem) -> Problem:
@@ -73,32 +126,86 @@ def total(problem: Problem, result: Result, restart: float) -> float:
     return judged
 
 
-def run(problem: Problem, name: str, restart: float, error: float, iterations: int) -> tuple[float, Result]:
-    method = methods.make(name, seed=1, iterations=iterations)
+def run(results: Results, name: str, problem: Problem, method: str, restart: float, error: float) -> Row:
+    """One run, or what is known of it."""
+    known = results.get(name, method, restart, error)
+    if known is not None:
+        return known
+    short, _, iterations = method.partition(":")
+    made = methods.make(short, seed=1, iterations=int(iterations or 100))
     believed = mispredict(problem, error, 1)
-    result = simulate(problem, method, restart_s=restart, predicted=believed, clock=time.perf_counter)
-    return total(problem, result, restart), result
+    result = simulate(problem, made, restart_s=restart, predicted=believed, clock=time.process_time)
+    cost = total(problem, result, restart)
+    return results.put(Row(name, method, restart, error, cost, result.mean_s * 1e3, result.max_s * 1e3))
+
+
+def bound_of(results: Results, name: str, problem: Problem, capacity: bool) -> Row:
+    known = results.get(name, BOUND)
+    if known is None:
+        known = results.put(Row(name, BOUND, 0.0, 0.0, with_capacity(problem) if capacity else by_hull(problem)))
+    return known
 
 
 def say(case: str, ours: float, unit: str, **more: Any) -> None:
     print(json.dumps({"bench": "placement", "case": case, "ours": round(ours, 2), "unit": unit, **more}), flush=True)
 
 
-def compare(name: str, problem: Problem, options: argparse.Namespace, bound: float) -> None:
+def compare(results: Results, name: str, problem: Problem, options: argparse.Namespace, capacity: bool) -> None:
+    bound = bound_of(results, name, problem, capacity)
     for restart in options.restarts:
         for error in options.errors:
-            ours, result = run(problem, methods.OURS, restart, error, 1)
-            case = f"{name} restart={restart:g} error={error:g}"
+            ours = run(results, name, problem, methods.OURS, restart, error)
             facts = {
-                "bound": round(bound, 2),
-                "above_bound_percent": round((ours / bound - 1) * 100, 2),
-                "decision_ms_mean": round(result.mean_s * 1e3, 2),
-                "decision_ms_max": round(result.max_s * 1e3, 1),
+                "bound": round(bound.total, 2),
+                "above_bound_percent": round((ours.total / bound.total - 1) * 100, 2),
+                "decision_ms_mean": round(ours.mean_ms, 2),
+                "decision_ms_max": round(ours.max_ms, 1),
             }
             for peer in options.methods:
-                method, _, iterations = peer.partition(":")
-                value, _ = run(problem, method, restart, error, int(iterations or 100))
-                say(case, ours, "$", peer=peer, peer_value=round(value, 2), ratio=round(ours / value, 4), **facts)
+                value = run(results, name, problem, peer, restart, error).total
+                say(
+                    f"{name} restart={restart:g} error={error:g}",
+                    ours.total,
+                    "$",
+                    peer=peer,
+                    peer_value=round(value, 2),
+                    ratio=round(ours.total / value, 4),
+                    **facts,
+                )
+
+
+def table(results: Results) -> None:
+    """What is known, as Markdown: a line for each instance, restart and error, a column for each method."""
+    names = sorted({row.method for row in results} - {methods.OURS, BOUND}, key=_peer_order)
+    print("| instance | restart s | error % | ours | " + " | ".join(names) + " | bound | above it % | ms, mean / max |")
+    print("| --- |" + " --- |" * (len(names) + 6))
+    ours = sorted(
+        (row for row in results if row.method == methods.OURS),
+        key=lambda row: (_kind(row.instance), _size(row.instance), row.instance, row.restart, row.error),
+    )
+    for row in ours:
+        peers = [results.get(row.instance, name, row.restart, row.error) for name in names]
+        shown = [
+            "" if peer is None else f"{peer.total:,.0f} ({(row.total / peer.total - 1) * 100:+.1f} %)" for peer in peers
+        ]
+        bound = results.get(row.instance, BOUND)
+        cells = [row.instance, f"{row.restart:g}", f"{row.error * 100:g}", f"{row.total:,.0f}", *shown]
+        cells += ["", ""] if bound is None else [f"{bound.total:,.0f}", f"{(row.total / bound.total - 1) * 100:.2f}"]
+        print("| " + " | ".join([*cells, f"{row.mean_ms:.1f} / {row.max_ms:.0f}"]) + " |")
+
+
+def _peer_order(name: str) -> tuple[int, str]:
+    short = name.partition(":")[0]
+    return PEERS.index(short) if short in PEERS else len(PEERS), name
+
+
+def _kind(instance: str) -> str:
+    return instance.rsplit("-", 2)[0]
+
+
+def _size(instance: str) -> int:
+    part = instance.rsplit("-", 2)
+    return int(part[1]) if len(part) == 3 and part[1].isdigit() else 0
 
 
 def one_decision(nodes: int, jobs: int) -> None:
@@ -110,11 +217,12 @@ def one_decision(nodes: int, jobs: int) -> None:
         method = methods.make(methods.OURS)
         active = [Active(job, dice.uniform(0.05, 1.0)) for job in problem.jobs]
         for shift in (0.0, 100.0):  # the first finds the prices, the second goes on from them
-            begin = time.perf_counter()
+            begin = time.process_time()
             method.decide(View(shift, problem, active))
-            times.append(time.perf_counter() - begin)
-    say(f"decision {nodes} nodes {jobs} jobs", max(times), "s", peer="the bound", peer_value=1.0, ratio=max(times))
-    say(f"decision {nodes} nodes {jobs} jobs, median", statistics.median(times), "s")
+            times.append(time.process_time() - begin)
+    case = f"decision {nodes} nodes {jobs} jobs"
+    say(case, max(times), "s", peer="the bound", peer_value=1.0, ratio=round(max(times), 3))
+    say(f"{case}, median", statistics.median(times), "s")
 
 
 def general() -> None:
@@ -127,24 +235,31 @@ def general() -> None:
     )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("instances", nargs="?", default=os.environ.get("INSTANCES", ""))
     parser.add_argument("--only", default="", help="instances with this in their name")
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(PEERS), help="NAME[:ITERATIONS],…")
+    parser.add_argument("--methods", type=_words, default=list(PEERS), help="NAME[:ITERATIONS],…; empty: ours alone")
     parser.add_argument("--restarts", type=_numbers, default=[0.0])
     parser.add_argument("--errors", type=_numbers, default=[0.0])
-    parser.add_argument("--capacity-bound", action="store_true", help="compute the bound that knows the nodes, too")
-    parser.add_argument("--static", action="store_true", help="all jobs at once, too")
-    options = parser.parse_args()
-    for name, problem in problems(options.instances, options.only):
-        compare(name, problem, options, with_capacity(problem) if options.capacity_bound else by_hull(problem))
-        if options.static:
-            static = all_at_once(problem)
-            compare(f"static {name}", static, options, with_capacity(static))
+    parser.add_argument("--capacity-bound", action="store_true", help="compute the bound that knows the nodes")
+    parser.add_argument("--static", action="store_true", help="all jobs at once, instead of as they come")
+    parser.add_argument("--results", default="", help="keep runs there, and don't run again what is there")
+    parser.add_argument("--table", action="store_true", help="print what is in the results, as Markdown")
+    options = parser.parse_args(argv)
+    results = Results(options.results)
+    if options.table:
+        table(results)
+        return
+    for name, problem in problems(options.instances, options.only, options.static):
+        compare(results, name, problem, options, options.capacity_bound or options.static)
     if not options.only:
         one_decision(100, 1000)
         general()
+
+
+def _words(text: str) -> list[str]:
+    return [one for one in text.split(",") if one]
 
 
 def _numbers(text: str) -> list[float]:

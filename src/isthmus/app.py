@@ -37,6 +37,7 @@ from isthmus.control.logs import Logs
 from isthmus.control.needs import Needs
 from isthmus.control.opening import opener
 from isthmus.control.overview import Overviews
+from isthmus.control.queueplan import QueuePlans
 from isthmus.control.sessions import Sessions
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -117,6 +118,7 @@ class App:
             jobs=Jobs(db, needs, logs, tokens, clock),
             sites=sites,
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
+            plans=QueuePlans(db, needs, clock),
             signing=Signing(db, identity, clock, url=settings.url),
             overviews=Overviews(db, sites, clock),
             doctor=Doctor(db, sites, store, settings.data, version=__version__, store_url=settings.store),

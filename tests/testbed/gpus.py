@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent / "fake_nvml.c"
 
 @functools.cache
 def library(folder: Path) -> Path:
-    """The folder to put on LD_LIBRARY_PATH; the environment variable GPUS says how many there are."""
+    """The folder to put on LD_LIBRARY_PATH; the environment variable NVIDIA_FAKE_GPUS says how many there are."""
     target = folder / "libnvidia-ml.so.1"
     words = [program("cc"), "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", str(target), str(SOURCE)]
     run(words, what="compiling the library of the GPUs")

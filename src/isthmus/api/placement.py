@@ -1,4 +1,4 @@
-"""/v1/placement: schedules on request, rules, prices and figures."""
+"""/v1/placement: schedules on request, the plan of the queue, rules, prices and figures."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from isthmus.domain.placement import (
     WhatIf,
     WhatIfView,
 )
+from isthmus.domain.views import PlanView
 
 routes = router("/placement", "placement")
 
@@ -34,6 +35,13 @@ class ScheduleRequest:
     restart_s: Annotated[float, Ge(0), Le(1e6)] = 0.0  # what a job loses whenever it is moved
     seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0
     iterations: Annotated[int, Ge(1), Le(MAX_ITERATIONS)] = 100  # of the randomised policies
+
+
+@routes.get("/plan", response_model=list[PlanView])
+async def plan(services: Use, caller: By, site: str = "") -> Response:
+    """How the queues of sites with the policy deadline-cost would go on, and what that costs."""
+    view = await services.unless_stopping(services.plans.plans(caller, site))
+    return answer(view, list[PlanView])
 
 
 @routes.post("/schedules", response_model=ScheduleView)

@@ -15,6 +15,7 @@ from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.overview import Overviews
+from isthmus.control.queueplan import QueuePlans
 from isthmus.control.scheduling import Scheduling
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -33,6 +34,7 @@ class Services:
     jobs: Jobs
     sites: Sites
     artefacts: Artefacts
+    plans: QueuePlans
     signing: Signing
     overviews: Overviews
     doctor: Doctor

@@ -1,4 +1,5 @@
-"""`isthmus placement`: schedules tried out on paper, which needs no server, and what the server places by."""
+"""`isthmus placement`: schedules tried out on paper, which needs no server, the plan of the queue, and what the
+server places by."""
 
 import json
 import sys
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli import governing, output
+from isthmus.cli.calling import client, command
 from isthmus.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -76,6 +78,49 @@ def simulate(
     if gantt is not None:
         _write(gantt, _draw(gantt, problem, schedules, head, rows))
     output.show(reports, list[Report], form, lambda: output.table(head, rows))
+
+
+@app.command("hull")
+def hull(
+    instance: Annotated[Path, typer.Argument(help="The problem: a JSON file of nodes, vm_types and jobs.")],
+    picture: Annotated[Path, typer.Argument(help="Where to draw, as SVG.")],
+    job: Annotated[str, typer.Option(help="The job's id; the first without.")] = "",
+    gpu_type: Annotated[str, typer.Option(help="Of its types; the first without.")] = "",
+) -> None:
+    """Draw what each number of GPUs costs a job against its speed, and which are ever worth it."""
+    from isthmus.domain.errors import NotFound, nearest
+    from isthmus.placement.sizing.drawing import hull_svg
+
+    problem = _read(instance)
+    jobs = {str(one.id): one for one in problem.jobs}
+    if job and job not in jobs:
+        raise NotFound(f"There is no job {job!r}.", place="--job", hint=nearest(job, jobs))
+    one = jobs[job] if job else problem.jobs[0]
+    if gpu_type and gpu_type not in one.times:
+        hint = nearest(gpu_type, one.times)
+        raise NotFound(f"Job {one.id} has no times on {gpu_type!r}.", place="--gpu-type", hint=hint)
+    _write(picture, hull_svg(problem, one, gpu_type or next(iter(one.times))))
+
+
+@app.command("plan")
+@command
+async def plan(
+    site: Annotated[str, typer.Argument(help="A site with the policy deadline-cost; all of them without.")] = "",
+    gantt: Annotated[Path | None, typer.Option(help="Draw there, as .svg (of one kind of nodes) or .html.")] = None,
+    form: Output = Format.TABLE,
+) -> None:
+    """Say how the queue would go on if nothing else came: who runs when on how many GPUs, what that costs."""
+    from isthmus.cli import queueplan
+    from isthmus.domain.errors import Invalid
+    from isthmus.domain.views import PlanView
+
+    if gantt is not None and gantt.suffix not in (".svg", ".html"):
+        raise Invalid(f"{gantt.name} is neither .svg nor .html.", place="--gantt")
+    async with client() as isthmus:
+        plans = await isthmus.sites.plan(site)
+    if gantt is not None:
+        _write(gantt, queueplan.draw(plans, as_page=gantt.suffix == ".html"))
+    output.show(plans, list[PlanView], form, lambda: queueplan.show(plans))
 
 
 @app.command("policies")

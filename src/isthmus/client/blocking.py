@@ -153,6 +153,7 @@ class Sites(Noun[sites.Sites]):
     drain = _call(sites.Sites.drain)
     resume = _call(sites.Sites.resume)
     remove = _call(sites.Sites.remove)
+    plan = _call(sites.Sites.plan)
     public_key = _call(sites.Sites.public_key)
 
 

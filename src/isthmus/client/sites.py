@@ -4,7 +4,7 @@ import builtins
 
 from isthmus.client.connection import Connection
 from isthmus.domain.sites import SiteSpec
-from isthmus.domain.views import SiteView
+from isthmus.domain.views import PlanView, SiteView
 
 
 class Sites:
@@ -57,6 +57,12 @@ class Sites:
         """Take a site out; with `force` though jobs are there."""
         return await self._connection.ask(
             SiteView, "DELETE", f"/v1/sites/{name}", query={"force": force or None}, again=False
+        )
+
+    async def plan(self, name: str = "") -> builtins.list[PlanView]:
+        """How the queues of sites with the policy `deadline-cost` would go on; of one site, or all."""
+        return await self._connection.ask(
+            list[PlanView], "GET", "/v1/placement/plan", query={"site": name or None}, wait_s=120.0
         )
 
     async def public_key(self, name: str, *, login: str = "") -> str:

@@ -115,14 +115,14 @@ class Dispatcher:
         want = live.spec.resources
         container = None
         if staged.container is not None:
-            container = {"binds": [], "gpu": want.gpus > 0, "options": [], **staged.container}
+            container = {"binds": [], "gpu": want.gpus > 0 or want.gpu is not None, "options": [], **staged.container}
         return {
             "key": live.key,
             "job_id": live.job_id,
             "attempt": live.number,
             "command": list(live.spec.command),
             "script": live.spec.script or None,
-            "env": {**staged.env, **live.spec.env},
+            "env": {**staged.env, **(_limits(live.spec) if find_kind(spec.kind).own_queue else {}), **live.spec.env},
             "container": container,
             "inputs": list(staged.inputs),
             "outputs": [{"path": one.path, "optional": one.optional} for one in live.spec.outputs],
@@ -138,6 +138,7 @@ class Dispatcher:
             "launcher": live.spec.launcher,
             "cpus": want.cpus * want.tasks_per_node,
             "gpus": want.gpus,
+            "gpu": _gpu_part(live.spec, spec),
             "api": self._api_of(spec, inventory),
         }
 
@@ -166,6 +167,30 @@ class Dispatcher:
 
 def _place(live: Live, spec: SiteSpec, inventory: Inventory, site: Site) -> Place:
     return Place(site_id=live.site_id, user_id=live.user_id, spec=spec, inventory=inventory, site=site)
+
+
+def _gpu_part(job: JobSpec, site: SiteSpec) -> dict[str, Any] | None:
+    """The part of a GPU that a job asks for, in job.json's words."""
+    part = job.resources.gpu_part
+    if part is None:
+        return None
+    remote = [{"server": one.server, "mem_bytes": int(one.mem)} for one in site.remote_gpus]
+    return {"part": part.part, "mem_bytes": int(part.memory), "remote": remote}
+
+
+def _limits(job: JobSpec) -> dict[str, str]:
+    """What tells a job at a batch system, which chooses the GPU itself, to keep to its part of it (NVIDIA MPS)."""
+    part = job.resources.gpu_part
+    if part is None:
+        return {}
+    said = {}
+    if part.part:
+        said["ISTHMUS_GPU_PART"] = f"{part.part:.4g}"
+        said["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = str(max(1, round(100 * part.part)))
+    if part.memory:
+        said["ISTHMUS_GPU_MEMORY"] = str(int(part.memory))
+        said["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={int(part.memory) // 2**20}M"
+    return said
 
 
 def _undelivered(spec: JobSpec, found: list[dict[str, Any]]) -> str:

@@ -77,6 +77,7 @@ def snapshot(
         max_queued=spec.limits.queued,
         max_cpus=spec.limits.cpus,
         max_gpus=spec.limits.gpus,
+        remote_gpus=tuple(int(one.mem) for one in spec.remote_gpus),
         restart_s=float(spec.restart),
         users=users,
         used_jobs=inventory.others,

@@ -1,9 +1,11 @@
 """Resizing: the policy `deadline-cost` at sites that ask for it, on jobs that can be sized.
 
-    queue, live attempts, reported progress ─► one Pool for each site ─► start with so many GPUs, stop these
+    queue, live attempts, reported progress ─► one Pool for each kind of node ─► start with so many GPUs, stop these
 
 A job that is stopped gets SIGTERM and its grace, leaves a checkpoint, is QUEUED again at once, and goes on with another
-number of GPUs, or when there is room. It stays at the site where its checkpoint lies.
+number of GPUs, or when there is room. It stays at the site where its checkpoint lies. Where a site has several kinds of
+GPU nodes, a job goes to the kind on which it is in time for the fewest GPU-seconds. How long jobs take is learned from
+those of the same kind that ended (`isthmus.placement.throughputs`).
 """
 
 import json
@@ -11,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from isthmus.control.fleets import Fleet, fleet_of, fleets_of, spread, suits
 from isthmus.control.live import SIZED, STOPPED, Live, read_spec
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
@@ -26,9 +29,11 @@ from isthmus.placement.plan import Assignment, Ticket, Waiting
 from isthmus.placement.policies import DEADLINE_COST
 from isthmus.placement.sizing.pool import Member, Orders, Pool
 from isthmus.placement.sizing.problem import HOUR_S, SizedJob
-from isthmus.placement.snapshot import SiteSnapshot, gpus_of
+from isthmus.placement.snapshot import SiteSnapshot
+from isthmus.placement.throughputs import Throughputs, kind_of
 
 LEAST_PART = 0.03  # of a job's work that must have been reported before its speed is believed
+LATE_S = 60.0  # an end that is written down later than this teaches nothing
 FAR_S = 10 * 365 * 86400.0  # the deadline of a job that has none
 
 
@@ -43,24 +48,15 @@ class Steps:
     wake_s: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Fleet:
-    """The GPU nodes of a site that are alike; of several kinds, those with the most GPUs in all."""
-
-    queue: str
-    node: str
-    kind: str
-    gpus: int
-    nodes: int
-
-
 class Resizing:
     """Keeps a pool for each site, with what it learned of the jobs. Used by the leading supervisor alone."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._pools: dict[tuple[str, _Fleet], Pool] = {}
+        self._pools: dict[tuple[str, Fleet], Pool] = {}
         self.wants: dict[int, int] = {}  # by job, what it should have now
+        self.throughputs = Throughputs()
+        self._learned_to = 0.0  # ends up to this time are in there
 
     async def steps(
         self,
@@ -74,56 +70,119 @@ class Resizing:
         pools = [site for site in sites if site.policy == DEADLINE_COST]
         if not pools:
             return found
-        fleets = {site.name: _fleet(site) for site in pools}
+        await self.learn(pools, now)
+        fleets = {site.name: fleets_of(site) for site in pools}
         waiting: dict[str, dict[int, Need]] = {site.name: {} for site in pools}
         handled: set[Need] = set()
         for need, tickets in ready.items():
-            home = _home(need, pools, fleets) if need.sized else None
+            home = home_of(need, pools, fleets) if need.sized else None
             if home is not None:
                 handled.add(need)
                 waiting[home].update({ticket.job: need for ticket in tickets})
         found.handled = frozenset(handled)
         for site in pools:
-            fleet = fleets[site.name]
-            running = {job: one for job, one in live.items() if one.site == site.name and one.need.sized}
-            if fleet is not None and (waiting[site.name] or running):
-                await self._decide(found, site, fleet, waiting[site.name], running, now)
+            here = [one for one in live.values() if one.site == site.name]
+            running = {one.job_id: one for one in here if one.need.sized}
+            if fleets[site.name] and (waiting[site.name] or running):
+                others = [one for one in here if not one.need.sized]
+                await self._decide(found, site, fleets[site.name], waiting[site.name], running, others, now)
         return found
+
+    async def learn(self, pools: Sequence[SiteSnapshot], now: float) -> None:
+        """Take in what the jobs that ended since the last look have shown."""
+        since = self._learned_to
+
+        def read(conn: Any) -> tuple[list[Any], list[Any]]:
+            rows = attempt_rows.gpu_runs(conn, since)
+            again = sorted({row.job_id for row in rows if row.number > 1})
+            return rows, attempt_rows.standing_of(conn, again) if again else []
+
+        rows, before = await self._db.read(read)
+        kinds = {(site.name, fleet.node): fleet.kind for site in pools for fleet in fleets_of(site)}
+        self._learned_to = max([self._learned_to, now - LATE_S, *(row.ended_at for row in rows)])
+        for row in rows:
+            kind = kinds.get((row.site, str(json.loads(row.plan).get("node", ""))))
+            time_s = _whole_time(row, [one for one in before if one.job_id == row.job_id]) if kind else 0.0
+            if kind and time_s:
+                gpus = int(json.loads(row.plan)["gpus"])
+                self.throughputs.add(kind_of(read_spec(row.spec)), kind, gpus, time_s)
 
     async def _decide(
         self,
         found: Steps,
         site: SiteSnapshot,
-        fleet: _Fleet,
+        fleets: Sequence[Fleet],
         waiting: Mapping[int, Need],
         running: Mapping[int, Live],
+        others: Sequence[Live],
         now: float,
     ) -> None:
+        members, epoch = await self.members(fleets, waiting, running, now)
+        for fleet in fleets:
+            if not members[fleet]:
+                continue
+            nodes = free_nodes(fleets, fleet, others)
+            orders = self.pool(site, fleet).orders(now - epoch, nodes, members[fleet])
+            mine_waiting = {
+                int(one.job.id): waiting[int(one.job.id)] for one in members[fleet] if one.job.id in waiting
+            }
+            self._note(found, site, fleet, mine_waiting, running, orders)
+
+    async def members(
+        self, fleets: Sequence[Fleet], waiting: Mapping[int, Need], running: Mapping[int, Live], now: float
+    ) -> tuple[dict[Fleet, list[Member]], float]:
+        """Which jobs belong to which kind of node, and the moment from which their times are counted."""
         ids = sorted({*waiting, *running})
 
         def read(conn: Any) -> tuple[dict[int, Any], list[Any]]:
             return job_rows.many(conn, ids), attempt_rows.standing_of(conn, ids)
 
         rows, attempts = await self._db.read(read)
-        members: list[Member] = []
+        members: dict[Fleet, list[Member]] = {fleet: [] for fleet in fleets}
+        undecided: list[tuple[dict[Fleet, Member], Fleet | None]] = []
         # Times are counted from the first of the jobs: as seconds since the epoch they would lose their fractions.
         epoch = min((row.submitted_at for row in rows.values()), default=now)
         for job in ids:
             if job in rows:
                 mine = [row for row in attempts if row.job_id == job]
-                member = _member(rows[job], mine, running.get(job), fleet, epoch, now)
-                if member is not None:
-                    members.append(member)
-        taken = site.used_gpus - sum(int(one.plan.get("gpus", 0)) for one in running.values())
-        nodes = max(0, fleet.nodes - -(-max(0, taken) // fleet.gpus))
-        orders = self._pool(site, fleet).orders(now - epoch, nodes, members)
-        self._note(found, site, fleet, waiting, running, orders)
+                ran_on = fleet_of(fleets, mine[-1].plan) if mine else None
+                if job in running:
+                    can = [fleet_of(fleets, json.dumps(running[job].plan)) or fleets[0]]
+                else:
+                    can = [one for one in fleets if suits(waiting[job], one)]
+                could = {}
+                for fleet in can:
+                    times = self._times(rows[job], fleet)
+                    if times:
+                        could[fleet] = _member(rows[job], mine, running.get(job), fleet, times, epoch, now)
+                if job in running:
+                    members[can[0]].extend(could.values())
+                elif could:
+                    undecided.append((could, ran_on))
+        spread(members, undecided, now - epoch)
+        return members, epoch
+
+    def _times(self, row: Any, fleet: Fleet) -> tuple[float, ...]:
+        """What is known of a job's run times on these nodes: its own profile, its kind's, or a usual curve."""
+        spec = read_spec(row.spec)
+        sizing = spec.sizing or Sizing()
+        if not sizing.times:
+            learned = self.throughputs.run_times(kind_of(spec), fleet.kind, fleet.gpus)
+            if learned:
+                return learned
+        return run_times(
+            sizing.times,
+            fleet.kind,
+            fleet.gpus,
+            stated_s=float(spec.resources.time),
+            stated_gpus=spec.resources.gpus,
+        )
 
     def _note(
         self,
         found: Steps,
         site: SiteSnapshot,
-        fleet: _Fleet,
+        fleet: Fleet,
         waiting: Mapping[int, Need],
         running: Mapping[int, Live],
         orders: Orders,
@@ -141,14 +200,15 @@ class Resizing:
                 )
         found.stops.extend(running[int(job)] for job in orders.stop)
 
-    def _pool(self, site: SiteSnapshot, fleet: _Fleet) -> Pool:
+    def pool(self, site: SiteSnapshot, fleet: Fleet) -> Pool:
         pool = self._pools.get((site.name, fleet))
         if pool is None:
             from isthmus.placement.sizing.mixing import Mixing, Tuning
 
             method = Mixing(Tuning(least_part=LEAST_PART))
             pool = Pool(fleet.kind, fleet.gpus, site.gpu_hour, site.restart_s, method)
-            self._pools = {key: known for key, known in self._pools.items() if key[0] != site.name}
+            still = fleets_of(site)
+            self._pools = {key: known for key, known in self._pools.items() if key[0] != site.name or key[1] in still}
             self._pools[site.name, fleet] = pool
         return pool
 
@@ -165,41 +225,47 @@ def check_policy() -> None:
         )
 
 
-def _home(need: Need, sites: Sequence[SiteSnapshot], fleets: Mapping[str, _Fleet | None]) -> str | None:
+def free_nodes(fleets: Sequence[Fleet], fleet: Fleet, others: Sequence[Live]) -> int:
+    """How many of its nodes jobs whose number of GPUs nobody chooses leave."""
+    taken = sum(
+        int(one.plan.get("gpus", 0)) for one in others if len(fleets) == 1 or one.plan.get("node") == fleet.node
+    )
+    return max(0, fleet.nodes - -(-taken // fleet.gpus))
+
+
+def home_of(need: Need, sites: Sequence[SiteSnapshot], fleets: Mapping[str, Sequence[Fleet]]) -> str | None:
     """The site whose policy decides on this need: the first by name where it fits."""
     for site in sorted(sites, key=lambda one: one.name):
-        if fleets[site.name] is not None and not filters.first(filters.LASTING, need, site):
+        if fleets[site.name] and not filters.first(filters.LASTING, need, site):
             return site.name
     return None
 
 
-def _fleet(site: SiteSnapshot) -> _Fleet | None:
-    found: dict[tuple[str, str, str, int], int] = {}
-    for queue in sorted(site.queues, key=lambda one: not one.default):
-        for node in queue.nodes:
-            if queue.up and gpus_of(node):
-                key = (queue.name, node.name, node.gpus[0].type, gpus_of(node))
-                found[key] = found.get(key, 0) + node.count
-    if not found:
-        return None
-    (queue_name, node_name, kind, gpus), nodes = max(found.items(), key=lambda one: one[0][3] * one[1])
-    return _Fleet(queue_name, node_name, kind or "gpu", gpus, nodes)
+def _whole_time(row: Any, attempts: Sequence[Any]) -> float:
+    """How long the whole job would have taken as this attempt ran; 0.0 where it shows nothing."""
+    done = 1.0 if row.state == "COMPLETED" else _done(row.progress)
+    if row.number > 1 and read_spec(row.spec).checkpoint:
+        earlier = [
+            _done(one.progress) for one in attempts if one.ended_at is not None and one.ended_at <= row.started_at
+        ]
+        if not any(earlier):
+            return 0.0  # where it began is not known
+        done -= max(earlier)
+    ran_s = row.ended_at - row.started_at
+    return float(ran_s / done) if done >= LEAST_PART and ran_s > 0 else 0.0
 
 
 def _member(
-    row: Any, attempts: Sequence[Any], live: Live | None, fleet: _Fleet, epoch: float, now: float
-) -> Member | None:
+    row: Any,
+    attempts: Sequence[Any],
+    live: Live | None,
+    fleet: Fleet,
+    times: tuple[float, ...],
+    epoch: float,
+    now: float,
+) -> Member:
     spec = read_spec(row.spec)
     sizing = spec.sizing or Sizing()
-    times = run_times(
-        sizing.times,
-        fleet.kind,
-        fleet.gpus,
-        stated_s=float(spec.resources.time),
-        stated_gpus=spec.resources.gpus,
-    )
-    if not times:
-        return None
     release = row.submitted_at - epoch
     deadline = spec.deadline.timestamp() - epoch if spec.deadline is not None else release + FAR_S
     job = SizedJob(row.id, release, max(deadline, release), sizing.late_per_hour / HOUR_S, {fleet.kind: times})

@@ -91,6 +91,34 @@ def standing_of(conn: Connection, job_ids: Sequence[int]) -> list[Any]:
     return list(in_parts(conn, statement.where(attempts.c.job_id.in_(SOME)).order_by(attempts.c.id), list(job_ids)))
 
 
+def gpu_runs(conn: Connection, since: float, *, limit: int = 300) -> list[Any]:
+    """Ended attempts with GPUs on one node, (ended_at, job_id, number, state, plan, progress, started_at, spec, site).
+
+    The newest ``limit`` of those that ended after ``since``, the oldest first.
+    """
+    statement = (
+        select(
+            attempts.c.ended_at,
+            attempts.c.job_id,
+            attempts.c.number,
+            attempts.c.state,
+            attempts.c.plan,
+            attempts.c.progress,
+            attempts.c.started_at,
+            jobs.c.spec,
+            sites.c.name.label("site"),
+        )
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(sites, sites.c.id == attempts.c.site_id)
+        .where(attempts.c.ended_at > since, attempts.c.started_at.is_not(None))
+        .where(attempts.c.plan.not_like('%"gpus": 0%'), attempts.c.plan.like('%"gpus": %'))
+        .where(attempts.c.plan.like('%"nodes": 1%'), or_(attempts.c.progress != "", attempts.c.state == "COMPLETED"))
+        .order_by(attempts.c.ended_at.desc())
+        .limit(limit)
+    )
+    return list(conn.execute(statement).all())[::-1]
+
+
 def stops_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, int]:
     """How many attempts of each of these jobs a policy has stopped."""
     statement = (

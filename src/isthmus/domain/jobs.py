@@ -24,6 +24,16 @@ MAX_ID = 2**53 - 1  # of a job: the largest that every client reads exactly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPart:
+    """A part of one GPU, which others may have parts of. Give either, or both: then both must be free."""
+
+    __pydantic_config__ = STRICT
+
+    memory: Bytes = Bytes(0)  # bytes of its memory
+    part: float = 0.0  # of its time and memory, above 0 and up to 1; 0: as much as the memory comes to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """What one job needs, in all its nodes together unless it says ``per node``."""
 
@@ -34,10 +44,18 @@ class Resources:
     gpus: int = 0  # per node
     gpu_type: str = ""  # as the site names it, such as "a100"; "" is any
     gpu_mem: Bytes = Bytes(0)  # bytes that each GPU must have at least
+    gpu: float | GpuPart | None = None  # instead of gpus: a part of one, such as 0.5 or {memory: 6GiB}
     time: Seconds = Seconds(0)  # limit on the run time; 0: the site's default
     nodes: int = 1
     tasks_per_node: int = 1  # ranks on each node, for multi-node launchers
     scratch: Bytes = Bytes(0)  # bytes of node-local scratch
+
+    @property
+    def gpu_part(self) -> GpuPart | None:
+        """The part of a GPU that is asked for, if one is."""
+        if self.gpu is None or isinstance(self.gpu, GpuPart):
+            return self.gpu
+        return GpuPart(part=float(self.gpu))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +244,30 @@ def _check_resources(need: Resources) -> None:
     for name, (low, high) in bounds.items():
         if not low <= getattr(need, name) <= high:
             raise Invalid(f"{getattr(need, name)} is out of range: {low} to {high}.", place=f"resources.{name}")
-    if (need.gpu_type or need.gpu_mem) and not need.gpus:
+    part = need.gpu_part
+    if part is not None:
+        _check_part(need, part)
+    elif (need.gpu_type or need.gpu_mem) and not need.gpus:
         raise Invalid("A GPU type or memory needs gpus of 1 or more.", place="resources.gpus")
+
+
+def _check_part(need: Resources, part: GpuPart) -> None:
+    if need.gpus or need.gpu_mem:
+        raise Invalid(
+            "A job has either whole GPUs or a part of one.",
+            place="resources.gpu",
+            hint="Leave out gpus and gpu_mem, or gpu.",
+        )
+    if not part.part and not part.memory:
+        raise Invalid("How much of a GPU is not said.", place="resources.gpu", hint="Such as 0.5, or {memory: 6GiB}.")
+    if not 0 <= part.part <= 1:
+        raise Invalid(
+            f"{part.part:g} is not a part of a GPU.",
+            place="resources.gpu",
+            hint="Above 0 and up to 1; several whole ones are asked for by gpus.",
+        )
+    if need.nodes > 1:
+        raise Invalid("Only a job on one node can have a part of a GPU.", place="resources.gpu")
 
 
 def _check_sizing(spec: JobSpec, sizing: Sizing) -> None:

@@ -80,6 +80,16 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteGpu:
+    """A GPU on another machine that jobs of a site can use through a remote-GPU middleware, such as rCUDA."""
+
+    __pydantic_config__ = STRICT
+
+    server: str  # HOST:NUMBER, as RCUDA_DEVICE_0 wants it
+    mem: Bytes = Bytes(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSpec:
     """A site as a person writes it."""
 
@@ -101,6 +111,7 @@ class SiteSpec:
     policy: str = ""  # in which order its jobs are placed; "": as the rules say, or by priority
     queue_policies: dict[str, str] = field(default_factory=dict)  # of some of its queues, instead
     metrics: dict[str, float | str] = field(default_factory=dict)  # a metric's figure here, or its query for this site
+    remote_gpus: tuple[RemoteGpu, ...] = ()  # of which jobs that ask for a part of a GPU may get one
     restart: Seconds = Seconds(60)  # what a job loses there when it is stopped and started again
     nodes_reach_api: bool | None = None  # None: find out
     api_url: str = ""  # how nodes there reach the API, when not by its own URL

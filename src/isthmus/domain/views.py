@@ -25,6 +25,50 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """A job holds so many GPUs of a node. Nodes are numbered as the plan fills them; the site picks the real ones."""
+
+    job: int
+    node: int
+    gpus: int
+    start_at: datetime
+    end_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """One job of a plan. Money in the currency of the sites' prices."""
+
+    job: int
+    name: str = ""
+    user: str = ""
+    left: float = 1.0  # of its work
+    gpus: int = 0  # that it holds now
+    deadline: datetime | None = None
+    ends_at: datetime
+    late_s: float = 0.0
+    cost_so_far: float = 0.0
+    cost_expected: float = 0.0  # of what is still to come, lateness not counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """How the queue of one kind of GPU nodes would go on, if nothing else came and all ran as expected."""
+
+    site: str
+    queue: str
+    node: str  # its name
+    gpu_type: str
+    nodes: int
+    gpus: int  # of each node
+    at: datetime
+    runs: tuple[PlannedRun, ...] = ()
+    jobs: tuple[PlannedJob, ...] = ()
+    cost_so_far: float = 0.0
+    cost_expected: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What the attempt used, as last reported by its runner."""
 

@@ -5,8 +5,9 @@ through anywhere will never start.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from isthmus.domain.sites import Health, NodeType, Queue, SiteState
+from isthmus.domain.sites import GpuKind, Health, NodeType, Queue, SiteState
 from isthmus.domain.units import show_bytes, show_seconds
 from isthmus.placement.needs import Need
 from isthmus.placement.snapshot import SiteSnapshot, gpus_of
@@ -71,6 +72,8 @@ def nodes(need: Need, site: SiteSnapshot) -> str:
         return f"it needs {need.nodes} nodes, the site runs jobs on one"
     if not site.queues:
         return "the site was not probed yet"
+    if (need.gpu_part or need.gpu_part_mem) and any(mem >= need.gpu_part_mem for mem in site.remote_gpus):
+        need = replace(need, gpu_part=0.0, gpu_part_mem=0)  # one elsewhere will do
     why = ""
     for queue in site.queues:
         reason = _queue_rejects(need, queue)
@@ -205,6 +208,12 @@ def _node_rejects(need: Need, node: NodeType) -> str:
         return f"it needs {need.cpus} cores on a node, there are {node.cpus}"
     if node.mem and need.mem > node.mem:
         return f"it needs {show_bytes(need.mem)} of memory on a node, there are {show_bytes(node.mem)}"
+    if need.gpu_part or need.gpu_part_mem:
+        kinds = [kind for kind in node.gpus if not need.gpu_type or kind.type.casefold() == need.gpu_type.casefold()]
+        if not kinds:
+            return f"it needs a part of a GPU{f' of type {need.gpu_type}' if need.gpu_type else ''}, there is none"
+        if not any(not kind.mem or kind.mem >= need.gpu_part_mem for kind in kinds):
+            return f"it needs {show_bytes(need.gpu_part_mem)} of a GPU's memory, the largest has {_most(kinds)}"
     if need.gpus:
         suitable = sum(
             kind.count
@@ -216,6 +225,10 @@ def _node_rejects(need: Need, node: NodeType) -> str:
             what = f" of type {need.gpu_type}" if need.gpu_type else ""
             return f"it needs {need.gpus} GPUs{what} on a node, there are {suitable}"
     return ""
+
+
+def _most(kinds: list[GpuKind]) -> str:
+    return show_bytes(max(int(kind.mem) for kind in kinds))
 
 
 def _largest(queue: Queue) -> str:

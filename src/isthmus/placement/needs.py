@@ -25,6 +25,8 @@ class Need:
     zones: frozenset[str] | None = None  # where its data may be; None: anywhere
     queue: str = ""  # a partition asked for by name
     digests: tuple[tuple[str, int], ...] = ()  # (digest, bytes) that must be there
+    gpu_part: float = 0.0  # of one GPU, instead of gpus
+    gpu_part_mem: int = 0  # bytes of its memory, likewise
     sized: bool = False  # its number of GPUs may be chosen, and changed
     architecture: str = ""  # that its image is made for
     at: str = ""  # the site where its checkpoint lies
@@ -43,6 +45,7 @@ def need_of(
 ) -> Need:
     """The need of a job. ``mem`` overrides the spec's (grown after an out-of-memory kill); ``at``: its last site."""
     want = spec.resources
+    part = want.gpu_part
     queue = ""
     for options in spec.site_options.values():
         queue = str(options.get("partition") or options.get("queue") or queue)
@@ -62,6 +65,8 @@ def need_of(
         zones=zones,
         queue=queue,
         digests=digests,
+        gpu_part=part.part if part else 0.0,
+        gpu_part_mem=int(part.memory) if part else 0,
         sized=spec.sizing is not None,
         architecture=architecture,
         at=at if spec.checkpoint else "",

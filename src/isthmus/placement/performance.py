@@ -1,8 +1,9 @@
 """How long a job takes with how many GPUs: from what was measured, else from a usual curve.
 
 A profile that comes with the job is taken as it is; what it does not reach is no faster than its last entry. Without
-one, the run time that the job states for the GPUs that it asks for is spread by Amdahl's law with a parallel part of
-nine tenths. What is seen while the job runs replaces both (`isthmus.placement.sizing.learning`).
+one, what other jobs of its kind were seen to take stands in (`isthmus.placement.throughputs`), else the run time that
+the job states for the GPUs that it asks for is spread by Amdahl's law with a parallel part of nine tenths. What is seen
+while the job runs replaces them all (`isthmus.placement.sizing.learning`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +25,10 @@ def run_times(
         return tuple(float(row[min(number, len(row) - 1)]) for number in range(most))
     if profile or not stated_s:
         return ()
-    alone_s = stated_s / _share(stated_gpus)
-    return tuple(alone_s * _share(gpus) for gpus in range(1, most + 1))
+    alone_s = stated_s / usual_share(stated_gpus)
+    return tuple(alone_s * usual_share(gpus) for gpus in range(1, most + 1))
 
 
-def _share(gpus: int) -> float:
+def usual_share(gpus: int) -> float:
     """The time with so many GPUs, as a share of that with one."""
     return 1.0 - PARALLEL + PARALLEL / gpus

@@ -73,6 +73,7 @@ class SiteSnapshot:
     max_gpus: int = 0
     policy: str = ""  # who orders its jobs; "": by priority
     queue_policies: Mapping[str, str] = field(default_factory=dict)  # of some of its queues, instead
+    remote_gpus: tuple[int, ...] = ()  # bytes of each GPU elsewhere that its jobs may use; 0: not known
     restart_s: float = 0.0
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0

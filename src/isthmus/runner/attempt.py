@@ -199,7 +199,11 @@ class Attempt(object):
             start=process.start_ticks(self.pid),
             native_id=self.native_id,
             cpus=len(os.sched_getaffinity(0)),
-            gpus=[name for name in self.base.get("CUDA_VISIBLE_DEVICES", "").split(",") if name],
+            gpus=[
+                name
+                for name in (self.base.get("RCUDA_DEVICE_0") or self.base.get("CUDA_VISIBLE_DEVICES", "")).split(",")
+                if name
+            ],
             **facts,
         )
 

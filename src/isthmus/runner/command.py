@@ -81,7 +81,11 @@ def contained(job: dict, folder: files.Folder, argv: list, env: dict, given: lis
         if item.get("mode") != "copy":
             binds.append([path, path, "ro"])
     place = containers.Place(
-        folder.workdir, folder.at(files.WORK), "isthmus-" + folder.key + suffix, binds, bool(job.get("gpus"))
+        folder.workdir,
+        folder.at(files.WORK),
+        "isthmus-" + folder.key + suffix,
+        binds,
+        bool(job.get("gpus") or job.get("gpu")),
     )
     try:
         return containers.wrap(spec, argv, env, given, place)

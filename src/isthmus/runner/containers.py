@@ -18,7 +18,10 @@ Wrapped.__doc__ = """A command ready to be started, in its container if it has o
 command that removes what a killed container engine leaves behind, or []."""
 
 # What launchers and batch systems tell the ranks of a job: they must reach the inside too.
-PASSED = re.compile(r"^(SLURM_|PMI_|PMI2_|PMIX_|OMPI_|PRTE_|MPI_|HYDRA_|CUDA_VISIBLE_DEVICES$|NVIDIA_VISIBLE_DEVICES$)")
+PASSED = re.compile(
+    r"^(SLURM_|PMI_|PMI2_|PMIX_|OMPI_|PRTE_|MPI_|HYDRA_|CUDA_VISIBLE_DEVICES$|NVIDIA_VISIBLE_DEVICES$|"
+    r"CUDA_MPS_|RCUDA_|ISTHMUS_GPU_)"
+)
 
 # In charliecloud up to 0.32 a bind's target must exist in a packed image. These folders do in nearly every one, empty.
 MOUNTS = ("/mnt", "/srv", "/media")

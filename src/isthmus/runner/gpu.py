@@ -46,6 +46,41 @@ class Gpus(object):
                 found.append({"index": index, "util": self._utilisation(handle), "mem_bytes": self._memory(handle)[1]})
         return found
 
+    def survey(self) -> list:
+        """``[{"index", "uuid", "mem", "mem_bytes" (used), "util", "migs": [{"uuid", "mem", "mem_bytes"}]}]``."""
+        found = []
+        for index, handle in enumerate(self._handles()):
+            mem, used = self._memory(handle)
+            said = {"index": index, "uuid": self._uuid(handle), "mem": mem, "mem_bytes": used}
+            said.update(util=self._utilisation(handle), migs=[])
+            for part in self._instances(handle):
+                mem, used = self._memory(part)
+                said["migs"].append({"uuid": self._uuid(part), "mem": mem, "mem_bytes": used})
+            found.append(said)
+        return found
+
+    def _instances(self, handle):
+        """The MIG instances of a GPU; [] where it is not divided, or the library is too old to know of them."""
+        import ctypes
+
+        current, pending, most = ctypes.c_uint(0), ctypes.c_uint(0), ctypes.c_uint(0)
+        try:
+            mode = self._library.nvmlDeviceGetMigMode(handle, ctypes.byref(current), ctypes.byref(pending))
+            if mode != _SUCCESS or not current.value:
+                return []
+            self._library.nvmlDeviceGetMaxMigDeviceCount(handle, ctypes.byref(most))
+            found = []
+            for index in range(most.value):
+                part = ctypes.c_void_p()
+                got = self._library.nvmlDeviceGetMigDeviceHandleByIndex(
+                    handle, ctypes.c_uint(index), ctypes.byref(part)
+                )
+                if got == _SUCCESS:
+                    found.append(part)
+            return found
+        except AttributeError:
+            return []
+
     def _handles(self):
         import ctypes
 

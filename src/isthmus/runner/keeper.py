@@ -5,13 +5,13 @@
 
 One for each work folder. Its workers are forked from its warm interpreter, so that an attempt costs no start of an
 interpreter. It keeps nothing on disk: a new keeper learns from the job folders what runs. If it is killed, the
-attempts go on; if a runner is killed, it ends what that left behind. It decides nothing, except which GPUs a job sees,
-and that no more start than there are processors for.
+attempts go on; if a runner is killed, it ends what that left behind. It decides nothing, except which GPUs, or which
+part of one (`sharing`), a job sees, and that no more start than there are processors for.
 
 Requests and answers are JSON lines (`isthmus.proxy.batch.process` speaks them):
 
     {"do": "hello"}                  {"archive", "pid", "live"}
-    {"do": "start", "jobs": {key: [gpus, cpus]}}   {"refused": {key: message}}; the others wait or run
+    {"do": "start", "jobs": {key: [gpus, cpus, part of one]}}   {"refused": {key: message}}; the others wait or run
     {"do": "state", "keys": […]}     {"states": {key: waiting, running, ended, gone}}
     {"do": "kill", "keys": […]}      {}; their kill files are there already
     {"do": "watch"}                  {}, then {"news": [keys]} whenever there are reports or ends
@@ -21,6 +21,7 @@ Requests and answers are JSON lines (`isthmus.proxy.batch.process` speaks them):
 import errno
 import fcntl
 import gc
+import json
 import os
 import selectors
 import signal
@@ -28,7 +29,7 @@ import sys
 import time
 import traceback
 
-from isthmus.runner import claim, command, gpu, process, program, worker
+from isthmus.runner import claim, command, gpu, process, program, sharing, worker
 from isthmus.runner import folder as files
 from isthmus.runner.attempt import node_facts
 from isthmus.runner.clients import Clients
@@ -39,6 +40,7 @@ from isthmus.runner.standing import has_gpus, standing, wants
 
 IDLE_EXIT_S = 600.0
 MOST_STARTS = 3  # of one attempt, in workers that die before they claim it
+SURVEY_S = 1.0  # what NVML said is believed for so long
 PAUSE_S = 2.0  # between looks at whether it is still needed
 FOREIGN_LOOK_S = 0.2  # between looks at attempts that no worker of this keeper runs
 
@@ -46,10 +48,12 @@ FOREIGN_LOOK_S = 0.2  # between looks at attempts that no worker of this keeper 
 class Live(object):
     """An attempt that waits or runs."""
 
-    def __init__(self, gpus_wanted, cpus_wanted):
+    def __init__(self, gpus_wanted, cpus_wanted, part_wanted=None):
         self.gpus_wanted = gpus_wanted
         self.cpus_wanted = cpus_wanted
+        self.part_wanted = part_wanted  # of one GPU, as job.json says it
         self.gpus = []
+        self.env = {}
         self.running = False
         self.pid = 0  # of its own batch.sh, if no worker runs it
         self.starts = 0
@@ -72,7 +76,11 @@ class Keeper(object):
         self.waiting: list = []
         self.news: set = set()
         self.cpus = len(os.sched_getaffinity(0))
-        self.gpus = gpu.visible(os.environ) or [str(index) for index in range(count_gpus())]
+        survey = survey_gpus()
+        self.gpus = gpu.visible(os.environ) or [str(said["index"]) for said in survey]
+        self.shares = sharing.Table()
+        self.shares.update(self.gpus, survey)
+        self._surveyed = time.monotonic()
         self.retired = False
         self.busy = time.monotonic()
 
@@ -134,8 +142,8 @@ class Keeper(object):
             return {}
         if what == "start":
             refused = {}
-            for key, (gpus_wanted, cpus_wanted) in request["jobs"].items():
-                message = self._accept_attempt(key, gpus_wanted, cpus_wanted)
+            for key, (gpus_wanted, cpus_wanted, part_wanted) in request["jobs"].items():
+                message = self._accept_attempt(key, gpus_wanted, cpus_wanted, part_wanted)
                 if message:
                     refused[key] = message
             self._start_waiting()
@@ -156,13 +164,21 @@ class Keeper(object):
     def _folder(self, key):
         return files.Folder(os.path.join(self.workdir, files.JOBS, key))
 
-    def _accept_attempt(self, key, gpus_wanted, cpus_wanted):
+    def _accept_attempt(self, key, gpus_wanted, cpus_wanted, part_wanted):
         """Take an attempt over; "" or why not. Again for one that it knows: nothing happens."""
         if key in self.live or self._folder(key).has(files.CLAIM):
             return ""
-        if gpus_wanted > len(self.gpus):
-            return "It asks for %d GPUs; this machine has %d." % (gpus_wanted, len(self.gpus))
-        self.live[key] = Live(gpus_wanted, cpus_wanted)
+        whole = len(self.shares.whole(self.gpus))
+        if gpus_wanted > whole:
+            divided = len(self.gpus) - whole
+            more = ", and %d is divided" % divided if divided else ""
+            return "It asks for %d GPUs; this machine has %d%s." % (gpus_wanted, whole, more)
+        if part_wanted:
+            self.shares.declare(part_wanted.get("remote") or [])
+            message = self.shares.refuses(part_wanted)
+            if message:
+                return message
+        self.live[key] = Live(gpus_wanted, cpus_wanted, part_wanted)
         self.waiting.append(key)
         return ""
 
@@ -185,18 +201,34 @@ class Keeper(object):
                     still.append(key)
                     continue
                 live.gpus = gpus[: live.gpus_wanted]
+                if live.part_wanted and not self._share(key, live):
+                    still.append(key)
+                    continue
             live.running = True
             free -= live.cpus_wanted
             if self._folder(key).has(files.BATCH):
                 self._start_script(key, live)
             else:
                 live.starts += 1
-                self.pool.start(worker.start_message(key, self._visible(live)), key)
+                self.pool.start(worker.start_message(key, self._visible(live), live.env), key)
         self.waiting = still
 
     def _free_gpus(self):
-        taken = {name for live in self.live.values() for name in live.gpus}
-        return [name for name in self.gpus if name not in taken]
+        taken = {name for live in self.live.values() for name in live.gpus} | self.shares.shared()
+        return [name for name in self.shares.whole(self.gpus) if name not in taken]
+
+    def _share(self, key, live):
+        """Give an attempt its part of a GPU; whether there was room."""
+        if time.monotonic() - self._surveyed > SURVEY_S:
+            self.shares.update(self.gpus, survey_gpus())
+            self._surveyed = time.monotonic()
+        whole = {name for other in self.live.values() if not other.part_wanted for name in other.gpus}
+        device = self.shares.take(key, live.part_wanted, whole)
+        if device is None:
+            return False
+        live.env = sharing.variables(device, key)
+        live.gpus = [live.env.pop("CUDA_VISIBLE_DEVICES")] if "CUDA_VISIBLE_DEVICES" in live.env else []
+        return True
 
     def _visible(self, live):
         return ",".join(live.gpus) if self.gpus else None
@@ -209,6 +241,7 @@ class Keeper(object):
         env = dict(self.base)
         if self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = self._visible(live)
+        env.update(live.env)
         with open(folder.at(files.BATCH_LOG), "ab") as log:
             started = subprocess.Popen(
                 ["/bin/sh", folder.at(files.BATCH)],
@@ -254,6 +287,7 @@ class Keeper(object):
         """An attempt is over, or its runner is, or it found that another runner has it."""
         if self.live.pop(key, None) is None:
             return
+        self.shares.give_back(key)
         self.news.add(key)
         found = standing(self._folder(key))
         if found == "running":
@@ -267,9 +301,12 @@ class Keeper(object):
     def _adopt(self, key):
         """Watch an attempt that runs, but in no worker of this keeper."""
         folder = self._folder(key)
-        live = self.live[key] = Live(0, wants(folder)[1])
+        _, cpus_wanted, part_wanted = wants(folder)
+        live = self.live[key] = Live(0, cpus_wanted, part_wanted)
         live.running = live.foreign = True
         live.gpus = has_gpus(folder)
+        if part_wanted and live.gpus:
+            self.shares.keep(key, part_wanted, live.gpus[0])
         live.size = folder.size(files.REPORTS)
 
     def _clear_up(self, keys):
@@ -295,6 +332,7 @@ class Keeper(object):
             self.news.add(key)
         elif kind == worker.DONE:
             self.live.pop(key, None)  # its final report was news already
+            self.shares.give_back(key)
         elif kind == worker.REFUSED:
             self._ended(key)
         elif key in self.live:
@@ -302,6 +340,7 @@ class Keeper(object):
             if live.starts < MOST_STARTS and standing(self._folder(key)) == "none":
                 # Its worker died before it had begun: another may.
                 live.running = False
+                self.shares.give_back(key)
                 self.waiting.insert(0, key)
             else:
                 self._ended(key)
@@ -357,18 +396,21 @@ class Keeper(object):
         self.lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def count_gpus() -> int:
-    """How many GPUs this machine has: asked in a process of its own, since the library does not outlive a fork."""
+def survey_gpus() -> list:
+    """The GPUs of this machine: asked in a process of its own, since the library does not outlive a fork."""
     reads, writes = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(writes, b"%d" % gpu.shared().count())
-        os._exit(0)
+        try:
+            with open(writes, "wb") as pipe:
+                pipe.write(json.dumps(gpu.shared().survey()).encode("ascii"))
+        finally:
+            os._exit(0)
     os.close(writes)
     with open(reads, "rb") as pipe:
         told = pipe.read()
     os.waitpid(pid, 0)
-    return int(told or 0)
+    return json.loads(told.decode("ascii")) if told else []
 
 
 def main(arguments: list) -> int:

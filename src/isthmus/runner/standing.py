@@ -34,9 +34,9 @@ def has_finished(folder: files.Folder) -> bool:
 
 
 def wants(folder: files.Folder) -> tuple:
-    """``(GPUs, processors)`` that an attempt asks for."""
+    """``(GPUs, processors, part of a GPU)`` that an attempt asks for; the last is as in job.json, or None."""
     spec = folder.read_json(files.SPEC)
-    return int(spec.get("gpus") or 0), int(spec.get("cpus") or 1)
+    return int(spec.get("gpus") or 0), int(spec.get("cpus") or 1), spec.get("gpu") or None
 
 
 def has_gpus(folder: files.Folder) -> list:

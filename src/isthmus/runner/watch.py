@@ -247,7 +247,7 @@ class Watch(object):
             "cpu_s": usage.cpu_s,
             "log_bytes": self.folder.size(files.LOG),
         }
-        if int(self.attempt.job.get("gpus") or 0) > 0:
+        if int(self.attempt.job.get("gpus") or 0) > 0 or self.attempt.job.get("gpu"):
             said["gpu"] = self._gpus()
         if said != self._said:
             self._said = said

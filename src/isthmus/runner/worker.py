@@ -31,14 +31,19 @@ def serve(link, workdir: str, base: dict) -> None:
             return
         if message[:1] != START:
             continue  # the attempt that was to be killed has ended by itself
-        key, gpus = message[1:].decode("utf-8").split(" ", 1)
-        if not _run(link, os.path.join(workdir, files.JOBS, key), signals, base, gpus):
+        key, gpus, *more = message[1:].decode("utf-8").split(" ")
+        env = dict(word.split("=", 1) for word in more)
+        if not _run(link, os.path.join(workdir, files.JOBS, key), signals, dict(base, **env) if env else base, gpus):
             return
 
 
-def start_message(key: str, gpus) -> bytes:
-    """What makes a worker run an attempt. ``gpus``: what it may see of them as CUDA names it; None: all."""
-    return START + ("%s %s" % (key, "-" if gpus is None else gpus)).encode("utf-8")
+def start_message(key: str, gpus, env: dict) -> bytes:
+    """What makes a worker run an attempt. ``gpus``: what it may see of them as CUDA names it; None: all.
+
+    ``env``: further variables, without blanks.
+    """
+    words = [key, "-" if gpus is None else gpus] + ["%s=%s" % pair for pair in sorted(env.items())]
+    return START + " ".join(words).encode("utf-8")
 
 
 def _run(link, path, signals, base, gpus):

@@ -62,7 +62,7 @@ class Request:
     tasks: int  # on each node
     nodes: int
     mem_bytes: int  # 0: the site's default
-    gpus: int  # on each node
+    gpus: int  # on each node; 1 for a part of one, where the kind can't ask for parts
     gpu_type: str  # as the site spells it; "": any
     limit_s: int  # after which the batch system may end it; 0: the site's default
     grace_s: int
@@ -147,7 +147,7 @@ class Kind:
             tasks=want.tasks_per_node,
             nodes=want.nodes,
             mem_bytes=max(where.mem_bytes, int(want.mem)),
-            gpus=want.gpus,
+            gpus=want.gpus or int(want.gpu is not None),
             gpu_type=_gpu_type(job, queue, where.node),
             limit_s=limit_s,
             grace_s=int(job.grace),
@@ -263,7 +263,7 @@ def check_site_options(site_options: Mapping[str, Mapping[str, Any]], sites: Map
 def _gpu_type(job: JobSpec, queue: Queue | None, node: str) -> str:
     """The GPU type to ask for, as the site spells it; "" where any type there will do, or none has a name."""
     want = job.resources
-    if not want.gpus:
+    if not want.gpus and want.gpu is None:
         return ""
     nodes: tuple[NodeType, ...] = queue.nodes if queue else ()
     nodes = tuple(one for one in nodes if one.name == node) or nodes

@@ -63,15 +63,19 @@ def svg(problem: Problem, schedule: Schedule, *, title: str = "") -> str:
 
 def page(problem: Problem, charts: Mapping[str, Schedule], head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML page with the table of costs and one chart for each schedule; needs nothing else."""
+    return page_of([svg(problem, schedule, title=name) for name, schedule in charts.items()], head, rows)
+
+
+def page_of(pictures: Sequence[str], head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML page of a table and of charts that are drawn already."""
     cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    pictures = "".join(svg(problem, schedule, title=name) for name, schedule in charts.items())
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Schedules</title>'
         "<style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse;margin-bottom:2em}"
         "td,th{padding:.3em .8em;text-align:right;border-bottom:1px solid #ddd}"
         "td:first-child,th:first-child{text-align:left}svg{display:block;margin-bottom:2em}</style>"
-        f"<table><tr>{cells}</tr>{body}</table>{pictures}</html>\n"
+        f"<table><tr>{cells}</tr>{body}</table>{''.join(pictures)}</html>\n"
     )
 
 

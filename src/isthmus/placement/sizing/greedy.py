@@ -74,19 +74,23 @@ def construct(
     for job in order:
         if len(layout.vm_of) == problem.nodes and not any(layout.free.values()):
             break
-        wanted = lists[job].copy()
-        setup = wanted.take(pick_setup)
-        if setup is None:
+        candidates = lists[job].meets or lists[job].misses
+        if not candidates:
             continue
+        chosen = pick_setup(len(candidates))
+        setup = candidates[chosen]
         node = _fullest(problem, layout, setup, pick_node)
         if node is None and len(layout.vm_of) < problem.nodes:
             node = len(layout.vm_of)
             kind = problem.vms[setup.vm].gpu_type
             largest = _largest(problem, kind)
             layout.vm_of[node], layout.free[node] = largest, problem.vms[largest].gpus
-        while node is None and (other := wanted.take(pick_setup)) is not None:
-            setup = other
-            node = _fullest(problem, layout, setup, pick_node)
+        if node is None:
+            others = lists[job].copy()
+            others.take(lambda _, chosen=chosen: chosen)  # type: ignore[misc]
+            while node is None and (other := others.take(pick_setup)) is not None:
+                setup = other
+                node = _fullest(problem, layout, setup, pick_node)
         if node is not None:
             layout.free[node] -= setup.gpus
             layout.node_of[job] = node
@@ -132,12 +136,9 @@ def _time(view: View, layout: Layout, job: int, more: int) -> float:
 
 def _fullest(problem: Problem, layout: Layout, setup: Setup, pick: Pick) -> int | None:
     """The open node of the setup's GPU type on which fewest GPUs stay idle."""
-    kind = problem.vms[setup.vm].gpu_type
-    fitting = [
-        (free, node)
-        for node, free in layout.free.items()
-        if free >= setup.gpus and problem.vms[layout.vm_of[node]].gpu_type == kind
-    ]
+    vms, vm_of, gpus = problem.vms, layout.vm_of, setup.gpus
+    kind = vms[setup.vm].gpu_type
+    fitting = [(free, node) for node, free in layout.free.items() if free >= gpus and vms[vm_of[node]].gpu_type == kind]
     if not fitting:
         return None
     if pick is first:

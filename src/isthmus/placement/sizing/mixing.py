@@ -23,11 +23,14 @@ from isthmus.placement.sizing.options import Array, Option, table
 from isthmus.placement.sizing.packing import Item, nodes_needed, pack
 from isthmus.placement.sizing.prices import Work, clear
 from isthmus.placement.sizing.problem import Problem
+from isthmus.placement.sizing.search import FEW, search
 from isthmus.placement.sizing.simulate import Active, Decision, View
 
 KEEPS = 10.0  # so many restarts sooner must another have to run before it takes the place of one that runs
 LAST = 5.0  # who has no more than so many restarts to run is left to end
 MANY = 250
+LINEAR = 1.6  # node-seconds that a job takes at its fastest, to the least that it can take
+DEAR = 0.03  # a restart that is this part of a job's time or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,9 @@ class Mixing:
         wake = math.inf
         if _fit(view.problem, choices):
             self._prices = None
+        elif len(view.active) <= FEW and (_moves_are_dear(view, rows) or _little_to_mix(rows)):
+            self._prices = None
+            choices = search(view, rows, held, choices)
         else:
             choices, wake = self._share(view, rows, held)
         places = pack(view.problem, self._items(view, choices))
@@ -254,6 +260,18 @@ def _held(problem: Problem, row: Sequence[Option], active: Active) -> Option | N
         return None
     kind = problem.vms[active.place.vm].gpu_type
     return next((one for one in row if one.kind == kind and one.gpus == active.place.gpus), None)
+
+
+def _moves_are_dear(view: View, rows: Sequence[Sequence[Option]]) -> bool:
+    """Whether a restart is a good part of what is left of a job: then plans without stops are the better ones."""
+    takes = [one.left / row[-1].speed for one, row in zip(view.active, rows, strict=True)]
+    return view.restart_s > DEAR * float(np.median(takes))
+
+
+def _little_to_mix(rows: Sequence[Sequence[Option]]) -> bool:
+    """Whether jobs use nodes about as well fast as slowly: then running many at once, each slowly, only delays all."""
+    wasted = [row[-1].share / row[-1].speed / min(one.share / one.speed for one in row) for row in rows]
+    return float(np.median(wasted)) < LINEAR
 
 
 def _fit(problem: Problem, choices: Sequence[Choice]) -> bool:

@@ -23,14 +23,14 @@ class PathRelinking:
         self._random = RandomGreedy(seed, iterations, alpha=alpha, beta=beta)
 
     def decide(self, view: View) -> Decision:
-        elite = _Elite()
+        elite, proxy = _Elite(), Proxy(view)
         for layout in self._random.constructions(view):
-            elite.offer(proxy(view, layout), layout)
+            elite.offer(proxy.of(layout), layout)
         for goal in list(elite.layouts):
-            found = _Path(view, elite.best.copy(), goal).walk()
+            found = _Path(view, proxy, elite.best.copy(), goal).walk()
             if found is not None:
                 finish(view, found)
-                elite.offer(proxy(view, found), found)
+                elite.offer(proxy.of(found), found)
         return Decision(elite.best.places())
 
 
@@ -55,26 +55,37 @@ class _Elite:
             del self._values[0], self.layouts[0]
 
 
-def proxy(view: View, layout: Layout) -> float:
+class Proxy:
     """The work that is placed, each job's longest time, over what it will cost if everything stays as it is."""
-    return sum(_worth(view, layout, job) for job in layout.node_of)
 
+    def __init__(self, view: View) -> None:
+        self._vms = view.problem.vms
+        self._prices = [vm.price_per_s for vm in view.problem.vms]
+        self._spare = [one.job.deadline_s - view.now for one in view.active]
+        self._weights = [one.job.weight_per_s for one in view.active]
+        self._slowest = [slowest_s(one) for one in view.active]
 
-def _worth(view: View, layout: Layout, job: int, used: int = 0) -> float:
-    """A job's part in the proxy. ``used``: GPUs of its node that share the price, where not those in use now."""
-    one, setup, node = view.active[job], layout.setup_of[job], layout.node_of[job]
-    vm = view.problem.vms[layout.vm_of[node]]
-    share = setup.gpus / (used or layout.used(view.problem, node))
-    tardy = max(0.0, view.now + setup.time_s - one.job.deadline_s)
-    cost = setup.time_s * vm.price_per_s * share + one.job.weight_per_s * tardy
-    return slowest_s(one) / max(cost, 1e-12)
+    def of(self, layout: Layout) -> float:
+        return sum(self.worth(layout, job) for job in layout.node_of)
+
+    def worth(self, layout: Layout, job: int) -> float:
+        """A job's part in it."""
+        _, gpus, time_s = layout.setup_of[job]
+        node = layout.node_of[job]
+        vm = layout.vm_of[node]
+        cost = time_s * self._prices[vm] * gpus / (self._vms[vm].gpus - layout.free[node])
+        tardy = time_s - self._spare[job]
+        if tardy > 0.0:
+            cost += self._weights[job] * tardy
+        return self._slowest[job] / max(cost, 1e-12)
 
 
 class _Path:
     """From one solution towards another; walks on a copy."""
 
-    def __init__(self, view: View, start: Layout, goal: Layout) -> None:
+    def __init__(self, view: View, proxy: Proxy, start: Layout, goal: Layout) -> None:
         self._view = view
+        self._proxy = proxy
         self._problem = view.problem
         self._layout = start
         self._goal = goal
@@ -152,7 +163,7 @@ class _Path:
         undo = (dict(layout.vm_of), dict(layout.free), job, own, layout.setup_of.get(job))
         gain = 0.0
         if own is not None:
-            gain -= _worth(self._view, layout, job)
+            gain -= self._proxy.worth(layout, job)
             layout.free[own] += layout.setup_of[job].gpus
             del layout.node_of[job], layout.setup_of[job]
             if not layout.used(problem, own):
@@ -164,7 +175,7 @@ class _Path:
                 layout.free[target] = problem.vms[layout.vm_of[target]].gpus
             layout.free[target] -= setup.gpus
             layout.node_of[job], layout.setup_of[job] = target, setup
-            gain += _worth(self._view, layout, job)
+            gain += self._proxy.worth(layout, job)
         return gain, undo
 
     def _restore(self, undo: tuple[dict[int, int], dict[int, int], int, int | None, object]) -> None:

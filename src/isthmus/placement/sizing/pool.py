@@ -43,16 +43,20 @@ class Pool:
         self._vms = (Vm(kind, kind, gpus, (gpu_hour or 1.0) * gpus),)
         self._kind = kind
         self._restart_s = restart_s
-        self._method = method
+        self.method = method
         self._nodes_of: dict[int | str, int] = {}
+
+    def problem(self, nodes: int, jobs: Sequence[SizedJob]) -> Problem:
+        """What is to be solved here."""
+        return Problem(nodes, self._vms, tuple(jobs))
 
     def orders(self, now: float, nodes: int, members: Sequence[Member]) -> Orders:
         """Decide. ``now`` in the same seconds as the jobs' releases and deadlines."""
         if nodes < 1 or not members:
             return Orders()
-        problem = Problem(nodes, self._vms, tuple(one.job for one in members))
+        problem = self.problem(nodes, [one.job for one in members])
         active = self._active(nodes, members)
-        decision = self._method.decide(View(now, problem, active, self._restart_s))
+        decision = self.method.decide(View(now, problem, active, self._restart_s))
         wants = {one.job.id: 0 for one in members}
         for number, place in decision.places.items():
             wants[members[number].job.id] = place.gpus
@@ -68,6 +72,10 @@ class Pool:
             if one.gpus and not one.fixed and not one.stopping and wants[one.job.id] != one.gpus
         )
         return Orders(start, stop, decision.wake_at - now, wants)
+
+    def under_way(self, nodes: int, members: Sequence[Member]) -> dict[int | str, tuple[float, Place | None]]:
+        """What is left of each job, and the place where it runs."""
+        return {one.job.id: (one.left, one.place) for one in self._active(nodes, members)}
 
     def _active(self, nodes: int, members: Sequence[Member]) -> list[Active]:
         """The jobs as the method sees them; those that hold GPUs somewhere where these fit together."""

@@ -75,12 +75,14 @@ def simulate(
     *,
     restart_s: float = 0.0,
     predicted: Problem | None = None,
+    begin: Mapping[int | str, tuple[float, Place | None]] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = lambda: 0.0,
     max_decisions: int = 1_000_000,
 ) -> Result:
     """Run all jobs to their end. ``predicted``: the same problem with the times that are believed.
 
+    ``begin``: of jobs that were under way before, by id, what is left of their work and where they run.
     ``on_progress(ended, jobs)`` is called at each end; ``clock`` times the decisions, in seconds. Raises
     Invalid where the method breaks a rule, or never gets the jobs done.
     """
@@ -94,7 +96,8 @@ def simulate(
             now = max(now, problem.jobs[coming[-1]].release_s)
         while coming and problem.jobs[coming[-1]].release_s <= now + EPS_S:
             number = coming.pop()
-            here[number] = Active(believed[number], 1.0)
+            left, place = (begin or {}).get(problem.jobs[number].id, (1.0, None))
+            here[number] = Active(believed[number], left, place, started=place is not None or left < 1.0)
         numbers = list(here)
         began = clock()
         decision = method.decide(View(now, problem, list(here.values()), restart_s))

@@ -44,7 +44,7 @@ class Process(object):
         if not items:
             return {}
         jobs = {
-            key: [int(item.job.get("gpus") or 0), int(item.job.get("cpus") or 1)]
+            key: [int(item.job.get("gpus") or 0), int(item.job.get("cpus") or 1), item.job.get("gpu") or None]
             for key, item in items.items()
             if not item.claimed
         }

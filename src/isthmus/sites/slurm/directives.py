@@ -1,7 +1,10 @@
 """A job's request in sbatch's words. https://slurm.schedmd.com/sbatch.html"""
 
+import math
 import re
 
+from isthmus.domain.errors import Invalid
+from isthmus.domain.jobs import GpuPart
 from isthmus.sites.kinds import Request, Words
 from isthmus.sites.slurm.options import OPTIONS
 
@@ -47,7 +50,28 @@ def words(request: Request) -> Words:
 def _gres(request: Request) -> str:
     """GPUs and the option `gres` together: of two --gres, sbatch takes the last alone."""
     asked = [":".join(part for part in ("gpu", request.gpu_type, str(request.gpus)) if part)] if request.gpus else []
+    part = request.job.resources.gpu_part
+    shards = int(request.options.get("shards_per_gpu") or 0)
+    if part is not None and shards:
+        asked = [f"shard:{_shards(request, part, shards)}"]
     return ",".join([*asked, *([request.options["gres"]] if "gres" in request.options else [])])
+
+
+def _shards(request: Request, part: GpuPart, shards: int) -> int:
+    """How many shards of a GPU a part comes to. Without shards, a part of a GPU is a whole one."""
+    share = part.part
+    if part.memory:
+        known = [int(kind.mem) for node in (request.queue.nodes if request.queue else ()) for kind in node.gpus]
+        if not known or not min(known):
+            if not share:
+                raise Invalid(
+                    "How much memory the cluster's GPUs have is not known.",
+                    place="resources.gpu",
+                    hint="Say the part of a GPU that it needs, such as gpu: {memory: 6GiB, part: 0.25}.",
+                )
+        else:
+            share = max(share, int(part.memory) / min(known))
+    return min(shards, max(1, math.ceil(share * shards - 1e-6)))
 
 
 def _time(limit_s: int) -> str:

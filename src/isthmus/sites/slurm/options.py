@@ -13,6 +13,7 @@ OPTIONS = {
     "reservation": Option("list", "the reservation to run in", "--reservation"),
     "exclude": Option("list", "nodes not to use", "--exclude"),
     "nodelist": Option("list", "nodes that must be used", "--nodelist"),
+    "shards_per_gpu": Option("whole", "into how many shards the cluster divides a GPU (gres/shard), for parts of one"),
     "gres": Option("list", "further generic resources for each node; GPUs are asked for by resources.gpus"),
     "licenses": Option("list", "licences it needs", "--licenses"),
     "exclusive": Option("flag or text", "share no node with other jobs (or: user, mcs, topo)", "--exclusive"),
