@@ -79,10 +79,14 @@ class Book:
 
     @classmethod
     def found(cls, folder: Path) -> Self:
-        """The book in a folder. Raises NotFound."""
+        """The book in a folder. Raises NotFound, also where its driver was killed before it had written anything."""
         if not (folder / FILE).exists():
             raise NotFound(f"There is no run in {folder}.")
-        return cls(folder / FILE)
+        book = cls(folder / FILE)
+        if not book.facts():
+            book.close()
+            raise NotFound(f"The run {folder.name} was cut off before it began.", hint="Run it anew.")
+        return book
 
     def note(self, **facts: Any) -> None:
         """Write down facts of the run; durable when it returns."""

@@ -37,6 +37,9 @@ class Places(Protocol):
     def far(self, start: Start) -> bool:
         """Whether some of its files are not on this machine."""
 
+    def forget(self, task: str) -> None:
+        """What was made of a task earlier is of no use: `perform` does it anew."""
+
     async def bring(self, start: Start) -> Start:
         """The same with its files on this machine. Raises StepFailed."""
 
@@ -256,8 +259,10 @@ class Drive:
             self._todo.extend(self._machine.done(start.task, done.outputs))
 
     def _failed(self, task: str, error: StepFailed) -> None:
-        self._tell("failed", task, error.message, error.log)
-        self._todo.extend(self._machine.failed(task, error.message))
+        hidden = self._program.hidden
+        message = hidden.text(error.message)
+        self._tell("failed", task, message, hidden.text(error.log))
+        self._todo.extend(self._machine.failed(task, message))
 
     def _tell(self, kind: str, task: str, message: str = "", log: str = "") -> None:
         if self._watcher is not None:

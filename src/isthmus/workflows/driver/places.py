@@ -35,6 +35,9 @@ class OnThisMachine:
         """See Places."""
         return False
 
+    def forget(self, task: str) -> None:
+        """See Places."""
+
     async def bring(self, start: Start) -> Start:
         """See Places."""
         return start

@@ -46,6 +46,10 @@ class Routing:
         """See Places."""
         return any(str(file["location"]).startswith("job:") for file in _located(start.inputs))
 
+    def forget(self, task: str) -> None:
+        """See Places."""
+        self._sites.forget(task)
+
     async def bring(self, start: Start) -> Start:
         """See Places."""
         inputs = copy.deepcopy(start.inputs)

@@ -9,6 +9,7 @@ step at the same site it is linked there, and at another the control plane bring
 """
 
 import asyncio
+import contextlib
 import hashlib
 import math
 import os
@@ -18,16 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isthmus.domain.errors import IsthmusError, NotFound
+from isthmus.domain.errors import Conflict, IsthmusError, NotFound
 from isthmus.domain.jobs import Input, JobRequest, Output, Resources, Retry
+from isthmus.domain.reasons import Reason
 from isthmus.domain.units import Bytes, Seconds
 from isthmus.runner.command import WORK
 from isthmus.workflows.dataflow.machine import Start
 from isthmus.workflows.driver.drive import Performed
+from isthmus.workflows.driver.results import located
 from isthmus.workflows.locations import path_of
 from isthmus.workflows.placing import ANYWHERE, Target
 from isthmus.workflows.program import Run
-from isthmus.workflows.work import Ended, Folders, Left, LeftEntry, Need, Placed, StepFailed, Wanted, Work
+from isthmus.workflows.work import Ended, Folders, InputsGone, Left, LeftEntry, Need, Placed, StepFailed, Wanted, Work
 
 if TYPE_CHECKING:
     from isthmus.client import AsyncClient
@@ -86,6 +89,8 @@ class AtSites:
         self._fetches: dict[str, asyncio.Task[str]] = {}
         self._known: dict[str, tuple[int, str]] | None = None
         self._asking: asyncio.Task[dict[str, tuple[int, str]]] | None = None
+        self._forgotten: set[str] = set()
+        self._secrets: dict[str, asyncio.Task[str]] = {}
 
     async def perform(self, task: str, start: Start, run: Run, target: Target, key: str) -> Performed:
         """Run it as a job to its end, or go on with the job that an earlier driver made of it. Raises StepFailed."""
@@ -102,6 +107,7 @@ class AtSites:
             if self.submitted is not None:
                 self.submitted(task, job, ",".join(target.sites))
             view = await self._ended(job)
+            self._refuse_without(view, start)
             left = await self._left(view, wanted)
             ended = await self._how(view)
         except asyncio.CancelledError:
@@ -111,6 +117,22 @@ class AtSites:
         outputs = run.collect(ended, left)
         return Performed(outputs=outputs, ended=ended, place=view.site, job=job, started=began)
 
+    def forget(self, task: str) -> None:
+        """Its earlier job is of no use any more: the next `perform` makes another."""
+        self._forgotten.add(task)
+
+    def _refuse_without(self, view: "JobView", start: Start) -> None:
+        """Raise InputsGone where the job could not get what other jobs had left."""
+        if view.reason is not Reason.STAGE:
+            return
+        gone = []
+        for file in located(start.inputs):
+            _, job, path = split(str(file["location"]))
+            if job and f"output {path} of job {job}" in view.message:
+                gone.append(str(file["location"]))
+        if gone:
+            raise InputsGone(view.message, tuple(gone))
+
     async def end(self, *, kill: bool) -> None:
         """Nothing more is waited for; with ``kill`` the jobs that run are ended."""
         live = list(self._live)
@@ -119,6 +141,9 @@ class AtSites:
                 task.cancel()
         if kill and live:
             await self._client.jobs.kill(*live)
+        for kept in self._secrets.values():
+            with contextlib.suppress(IsthmusError):
+                await self._client.secrets.remove(await kept)
 
     async def fetch(self, place: str) -> str:
         """The path of a copy, on this machine, of what a job left. Raises StepFailed."""
@@ -126,6 +151,9 @@ class AtSites:
             self._fetches[place] = asyncio.ensure_future(self._fetch(place))
         try:
             return await self._fetches[place]
+        except (NotFound, Conflict) as error:
+            self._fetches.pop(place, None)
+            raise InputsGone(f"{place} can't be brought here: {error}", (place,)) from None
         except IsthmusError as error:
             raise StepFailed(f"{place} can't be brought here: {error}") from None
 
@@ -144,7 +172,7 @@ class AtSites:
             inside = self._inside(each)
             if each.text is not None:
                 size += len(each.text.encode())
-                if size > MOST_TEXT and WORK not in each.text:
+                if size > MOST_TEXT and WORK not in each.text and not _hides(work, each.text):
                     inputs.append(Input(path=inside, dataset=await self._text(each.text), mode="copy"))
                     continue
                 name = f"ISTHMUS_TEXT_{len(env)}"
@@ -156,11 +184,13 @@ class AtSites:
                 inputs.append(await self._input(each, inside))
         if work.stdin:
             begin += ["stdin", work.stdin]
+        kept = {name: await self._secret(text) for name, text in env.items() if _hides(work, text)}
         return JobRequest(
             name=self._name(task),
             command=("/bin/sh", "-c", BEGIN, "sh", *begin, "--", *work.argv),
             image=self._image(work),
-            env=env,
+            env={name: text for name, text in env.items() if name not in kept},
+            secrets=kept,
             resources=self._resources(work.need, target),
             inputs=tuple(inputs),
             outputs=tuple(Output(path=path, optional=True, collect=False) for path in wanted.paths if path),
@@ -171,6 +201,16 @@ class AtSites:
             retry=Retry(),
             labels={RUN: self._run, TASK: task, KEY: key[:32]},
         )
+
+    async def _secret(self, text: str) -> str:
+        """The name under which the control plane keeps a secret text for this run."""
+        if text not in self._secrets:
+            self._secrets[text] = asyncio.ensure_future(self._keep(f"workflow-{self._run}-{len(self._secrets)}", text))
+        return await self._secrets[text]
+
+    async def _keep(self, name: str, text: str) -> str:
+        await self._client.secrets.set(name, text)
+        return name
 
     def _name(self, task: str) -> str:
         kept = "".join(char if char.isalnum() or char in "_.:@+/()[]=,-" else "." for char in task)
@@ -252,6 +292,8 @@ class AtSites:
 
     async def _earlier(self, task: str, key: str) -> int:
         """The job that an earlier driver of this run made of a task, if its content is the same."""
+        if task in self._forgotten:
+            return 0
         if self._known is None:
             if self._asking is None:
                 self._asking = asyncio.ensure_future(self._ask())
@@ -392,6 +434,10 @@ class AtSites:
             await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
             await self._client.jobs.download(job, path, to)
         return str(to)
+
+
+def _hides(work: Work, text: str) -> bool:
+    return work.hidden is not None and work.hidden.within(text)
 
 
 def split(place: str) -> tuple[str, int, str]:
