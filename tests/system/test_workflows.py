@@ -134,9 +134,9 @@ def test_a_new_driver_goes_on_with_the_jobs_of_a_killed_one(
     tmp_path: Path, slurm: SlurmCluster, slurm_login: SshServer
 ) -> None:
     desk = Desk(tmp_path, {"write": "cluster"}, slurm_site("cluster", slurm_login))
-    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c"], "pause": "6"}))
+    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c"], "pause": "10"}))
     process = desk.start("run", "hybrid.cwl", "in.json", "-b", "bindings.yaml", "--trust-host-keys", "--outdir", "out")
-    wait_for(lambda: len(_jobs(slurm)) == 2, "both jobs to be at SLURM", deadline_s=60)
+    wait_for(lambda: len(_jobs(slurm)) == 2, "both jobs to be at SLURM", deadline_s=150)
     process.kill()
     process.communicate(timeout=30)
     (run,) = (entry.name for entry in (tmp_path / "data/workflows/runs").iterdir())
@@ -200,3 +200,103 @@ def _driver(job: int) -> int:
         if b"isthmus.cli.drive" in words and f"ISTHMUS_JOB_ID={job}\0".encode() in environment:
             return int(entry.name)
     raise AssertionError("no process drives it")
+
+
+ODD = """
+cwlVersion: v1.2
+class: Workflow
+requirements: {InlineJavascriptRequirement: {}}
+inputs: {word: string}
+outputs:
+  code: {type: int, outputSource: odd/code}
+  names: {type: "string[]", outputSource: odd/names}
+  grown: {type: File, outputSource: grow/grown}
+steps:
+  odd:
+    in: {word: word}
+    out: [code, names, folder, text]
+    run:
+      class: CommandLineTool
+      successCodes: [3]
+      baseCommand: [sh, -c, 'mkdir -p made/deep; echo "$0" > made/b; echo b > made/deep/c; echo "$0" > text; exit 3']
+      inputs: {word: {type: string, inputBinding: {}}}
+      outputs:
+        code: {type: int, outputBinding: {glob: text, outputEval: $(runtime.exitCode)}}
+        names:
+          type: string[]
+          outputBinding:
+            glob: made
+            loadListing: deep_listing
+            outputEval: |
+              ${ function all(each) { return each.listing ? [].concat(...each.listing.map(all)) : [each.basename]; }
+                 return all(self[0]).sort(); }
+        folder: {type: Directory, outputBinding: {glob: made}}
+        text: {type: File, outputBinding: {glob: text}}
+  grow:
+    in: {file: odd/text, folder: odd/folder}
+    out: [grown]
+    run:
+      class: CommandLineTool
+      requirements:
+        InplaceUpdateRequirement: {inplaceUpdate: true}
+        LoadListingRequirement: {loadListing: shallow_listing}
+        InitialWorkDirRequirement: {listing: [{entry: $(inputs.file), entryname: grown.txt, writable: true}]}
+      baseCommand: [sh, -c, 'echo "$0" >> grown.txt']
+      arguments: [$(inputs.folder.listing.length)]
+      inputs: {file: File, folder: Directory}
+      outputs: {grown: {type: File, outputBinding: {glob: grown.txt}}}
+"""
+
+
+def test_exit_codes_listings_and_changes_in_place_at_a_site(tmp_path: Path, ssh_server: SshServer) -> None:
+    desk = Desk(tmp_path, {"odd": "box", "grow": "box"}, ssh_site("box", ssh_server))
+    (tmp_path / "odd.cwl").write_text(ODD)
+    process = desk.start("run", "odd.cwl", "-b", "bindings.yaml", "--outdir", "out", "--word", "hello")
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    found = json.loads(out)
+    assert found["code"] == 3
+    assert found["names"] == ["b", "c"]
+    assert (tmp_path / "out/grown.txt").read_text() == "hello\n2\n"
+
+
+SECRET = """
+cwlVersion: v1.2
+$namespaces: {cwltool: "http://commonwl.org/cwltool#"}
+class: CommandLineTool
+requirements:
+  cwltool:Secrets: {secrets: [pw]}
+  EnvVarRequirement: {envDef: {PASSWORD: $(inputs.pw)}}
+  InitialWorkDirRequirement: {listing: [{entryname: login.txt, entry: "user me pass $(inputs.pw)"}]}
+baseCommand: [sh, -c, 'printf %s "$PASSWORD" | wc -c; wc -w < login.txt; cat login.txt >&2; exit "$0"']
+inputs: {pw: string, code: {type: int, inputBinding: {}}}
+outputs: {counts: stdout}
+stdout: counts.txt
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "box"])
+def test_a_secret_input_reaches_its_step_and_is_seen_nowhere_else(
+    tmp_path: Path, ssh_server: SshServer, where: str
+) -> None:
+    word = "hunter2-" + os.urandom(6).hex()
+    desk = Desk(tmp_path, {"secret.cwl": where}, ssh_site("box", ssh_server))
+    (tmp_path / "secret.cwl").write_text(SECRET)
+    (tmp_path / "in.json").write_text(json.dumps({"pw": word, "code": 5}))
+    process = desk.start("run", "secret.cwl", "in.json", "-b", "bindings.yaml", "--outdir", "out")
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "user me pass (secret)" in said and word not in said
+    (run,) = (entry.name for entry in (tmp_path / "data/workflows/runs").iterdir())
+    (tmp_path / "in.json").write_text(json.dumps({"pw": word, "code": 0}))
+    process = desk.start("run", "secret.cwl", "in.json", "-b", "bindings.yaml", "--outdir", "out")
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert Path(json.loads(out)["counts"]["path"]).read_text().split() == [str(len(word)), "4"]
+    assert word in (tmp_path / "data/workflows/runs" / run / "secrets.json").read_text(), "a failed run may go on"
+    desk.start("crate", run, "--to", "crate").communicate(timeout=60)
+    shown = ["out", "crate", *(f"data/workflows/{name}" for name in ("results.db", "results.db-wal"))]
+    shown += [str(path) for path in (tmp_path / "data").rglob("*.db*")]
+    for place in shown:
+        for path in [tmp_path / place, *(tmp_path / place).rglob("*")]:
+            assert not path.is_file() or word.encode() not in path.read_bytes(), path

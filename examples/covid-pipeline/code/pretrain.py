@@ -1,4 +1,4 @@
-"""Pre-training: a network first learns to restore noisy images of the atlas, without labels. `none` begins at random."""
+"""Pre-training: a network learns to restore noisy images of the atlas, without labels. `none` begins at random."""
 
 import argparse
 

@@ -52,7 +52,7 @@ def teach(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, 
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     network.train()
     for epoch in range(epochs):
-        for part in torch.randperm(len(images)).split(64):
+        for part in torch.randperm(len(images)).split(32):
             loss = torch.nn.functional.cross_entropy(network(images[part]), labels[part])
             optimizer.zero_grad()
             loss.backward()

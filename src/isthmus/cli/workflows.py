@@ -224,12 +224,9 @@ def abroad(facts: dict[str, Any]) -> "Abroad | None":
     if not bindings.remote and not any(target.image for target in bindings.steps.values()):
         return None
 
-    async def connect() -> "AsyncClient":
-        from isthmus.client import AsyncClient
-
-        return AsyncClient() if facts["server"] else await AsyncClient.embedded()
-
-    return running.Abroad(bindings=bindings, connect=connect, trust_host_keys=facts["trust"], then=brought)
+    return running.Abroad(
+        bindings=bindings, connect=lambda: _client(facts["server"]), trust_host_keys=facts["trust"], then=brought
+    )
 
 
 class _Watcher:
@@ -298,6 +295,9 @@ def plan(
         Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
     ] = None,
     workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    server: Annotated[
+        bool, typer.Option("--server", help="Sites of the server of `isthmus login`, not of this machine.")
+    ] = False,
     form: Output = Format.TABLE,
 ) -> None:
     """Where each step would go and why, and what would move. Nothing runs."""
@@ -311,8 +311,31 @@ def plan(
         opened.program.inputs(opened.given)
     found = _bindings(bindings, workflow) if bindings is not None else Bindings()
     found.check(opened.program.graph)
+    if found.named_sites() - set(found.sites):
+        found.check(opened.program.graph, _known_sites(server))
     rows = planning.plan(opened.program.graph, found)
     _show(rows, form, ["step", "where", "why", "moves"], lambda row: {**row, "moves": ", ".join(row["moves"])})
+
+
+def _known_sites(server: bool) -> list[str]:
+    """The names of the sites that a run would know."""
+    import asyncio
+
+    async def ask() -> list[str]:
+        client = await _client(server)
+        try:
+            return [site.name for site in await client.sites.list()]
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+async def _client(server: bool) -> "AsyncClient":
+    """The server of `isthmus login`, or a control plane in this process."""
+    from isthmus.client import AsyncClient
+
+    return AsyncClient() if server else await AsyncClient.embedded()
 
 
 @app.command()

@@ -4,7 +4,7 @@ import builtins
 import dataclasses
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -133,6 +133,17 @@ class Jobs:
 
     async def wait(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
         """The jobs, as soon as every one has ended or the time is over."""
+        return await self._wait(caller, job_ids, timeout_s, lambda left, wanted: left == 0)
+
+    async def wait_any(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
+        """Those of the jobs that have ended, as soon as there is one; none when the time is over."""
+        found = await self._wait(caller, job_ids, timeout_s, lambda left, wanted: left < wanted)
+        return [job for job in found if job.state.ended]
+
+    async def _wait(
+        self, caller: Caller, job_ids: Sequence[int], timeout_s: float, enough: Callable[[int, int], bool]
+    ) -> builtins.list[JobView]:
+        """The jobs, as soon as enough have ended, by how many are left of how many, or the time is over."""
         require(caller, Role.VIEWER, Scope.READ)
         wanted = builtins.list(dict.fromkeys(job_ids))
         deadline = self._clock.monotonic() + timeout_s
@@ -143,6 +154,9 @@ class Jobs:
             while left:
                 news.clear()
                 left, rows = await self._db.read(_not_ended, left, wanted)
+                if left and enough(len(left), len(wanted)):
+                    rows = await self._db.read(job_rows.many, wanted)
+                    break
                 remaining = deadline - self._clock.monotonic()
                 if left and (remaining <= 0 or not await _in_time(news, remaining)):
                     rows = await self._db.read(job_rows.many, wanted)

@@ -88,7 +88,7 @@ def drive(
         abroad.bindings.check(program.graph)
     inputs = program.inputs(given)
     os.makedirs(root, exist_ok=True)
-    guardian = Guardian()
+    guardian = Guardian(root)
     try:
         return asyncio.run(_drive(program, inputs, root, settings, watcher, memory, abroad, guardian))
     except asyncio.CancelledError:
@@ -173,7 +173,15 @@ async def _sites(abroad: Abroad, program: Program, run: str, fetched: Path, stac
             known[name] = await client.sites.add(abroad.bindings.sites[name], trust_host_keys=abroad.trust_host_keys)
     engines = {name: frozenset(site.inventory.engines) for name, site in known.items()}
     plane = (await client.server()).instance
-    found = AtSites(client, run=run, plane=plane, images=dict(abroad.bindings.images), engines=engines, fetched=fetched)
+    found = AtSites(
+        client,
+        run=run,
+        plane=plane,
+        images=dict(abroad.bindings.images),
+        engines=engines,
+        fetched=fetched,
+        prices={name: site.spec.price for name, site in known.items() if site.spec is not None},
+    )
     stack.push_async_callback(found.end, kill=False)
     return found
 

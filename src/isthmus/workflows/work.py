@@ -81,6 +81,7 @@ class Work:
     reads: tuple[str, ...] = ()  # paths of this machine that are read where they lie
     work: str = ""  # the work folder, as the command sees it
     hidden: "Hidden | None" = None  # texts that must not be shown
+    success: tuple[int, ...] = (0,)  # the exit codes of a good end
 
 
 @dataclass(frozen=True, slots=True)

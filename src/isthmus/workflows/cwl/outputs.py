@@ -13,6 +13,7 @@ from isthmus.workflows.locations import location, path_of
 from isthmus.workflows.work import StepFailed, Wanted, Work
 
 REPORT = "cwl.output.json"
+LISTED = {"shallow_listing": "*", "deep_listing": "**"}  # what a job must say of a folder that is listed
 
 
 class Tree(Protocol):
@@ -63,6 +64,9 @@ def wanted(context: Context, tool: CommandLineTool, work: Work) -> Wanted:
             patterns += collector.patterns(parameter.output.glob)
             if parameter.output.load_contents or parameter.load_contents:
                 texts.update(dict.fromkeys(patterns))
+            within = LISTED.get(parameter.output.load_listing or parameter.load_listing or "")
+            if within:
+                paths.update(dict.fromkeys(f"{each}/{within}" for each in patterns))
         paths.update(dict.fromkeys(patterns))
         for secondary in parameter.secondary_files:
             if "$(" in secondary.pattern or "${" in secondary.pattern:

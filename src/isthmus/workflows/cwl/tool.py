@@ -100,6 +100,7 @@ class ToolRun:
             reads=tuple(sorted(stage.read)),
             work=folders.work,
             hidden=self._hidden,
+            success=tuple(sorted(self.tool.success_codes)),
         )
         return self._work
 

@@ -167,6 +167,9 @@ class CwlProgram:
         if isinstance(step.body, Graph):
             return any(each.load_contents or each.load_listing for each in note.step.run.inputs.values())
         process = step.body.process
+        asked = step.body.in_force.get("LoadListingRequirement")
+        if asked and asked.get("loadListing", "no_listing") != "no_listing" and _takes_folders(process):
+            return True
         return any(
             each.load_contents or each.load_listing or (each.binding is not None and each.binding.load_contents)
             for each in process.inputs.values()
@@ -181,6 +184,10 @@ class CwlProgram:
         close = getattr(self._script, "close", None)
         if close is not None:
             close()
+
+
+def _takes_folders(process: Process) -> bool:
+    return any("Directory" in repr(each.type) for each in process.inputs.values())
 
 
 def _with_contents(file: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Performed:
     folder: str = ""  # of the step on this machine
     job: int = 0
     started: float = 0.0
+    moved: int = 0  # bytes that came from elsewhere for it
+    cost: float = 0.0  # by the site's price
 
 
 @dataclass(frozen=True, slots=True)

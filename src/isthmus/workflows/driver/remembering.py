@@ -158,6 +158,8 @@ class Remembering:
                 cpu_s=ended.cpu_s if ended else 0.0,
                 peak_mem=ended.peak_mem if ended else 0,
                 outputs=json.dumps(done.outputs),
+                moved=done.moved,
+                cost=done.cost,
             ),
         )
         self._results.put(

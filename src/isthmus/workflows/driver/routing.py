@@ -64,11 +64,12 @@ class Routing:
         if not target.here:
             return await self._sites.perform(task, start, run, self._at_sites(target), self.keys.get(task, ""))
         if self.far(start):
+            moved = self._sites.far_bytes(start)
             brought = await self.bring(start)
             again = self._program.begin(brought.step, brought.inputs)
             if isinstance(again, dict):
                 raise StepFailed("It turned out to need no place.")
-            run = again
+            return replace(await self._here.perform(task, start, again, target.image), moved=moved)
         return await self._here.perform(task, start, run, target.image)
 
     def _at_sites(self, target: Target) -> Target:

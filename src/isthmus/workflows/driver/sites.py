@@ -34,13 +34,14 @@ from isthmus.workflows.work import Ended, Folders, InputsGone, Left, LeftEntry, 
 
 if TYPE_CHECKING:
     from isthmus.client import AsyncClient
+    from isthmus.domain.sites import Price
     from isthmus.domain.views import JobView, OutputView
 
 OWN = ".isthmus"  # our folder in a job's work folder: what is not the command's to look at
+CODE, OUTSIDE = f"{OWN}/code", f"{OWN}/outside/"
 GATHER_S = 0.02  # how long a submission waits for others to go with it
 MOST_AT_ONCE = 1000
-LOOK_S = 0.2
-MOST_LOOK_S = 2.0
+AWAY_S = 2.0
 TEXT_BYTES = 64 << 10
 MOST_TEXT = 96 << 10  # of texts in a job's variables: the kernel allows 128 KiB in one
 RUN, TASK, KEY = "isthmus.run", "isthmus.task", "isthmus.key"
@@ -48,16 +49,25 @@ RUN, TASK, KEY = "isthmus.run", "isthmus.task", "isthmus.key"
 # What the job runs first. Its words and texts come as arguments and variables: no shell reads them as its own.
 BEGIN = """\
 set -e
+success=
 while [ "$1" != -- ]; do
   case $1 in
     dir) mkdir -p "$2"; shift 2;;
     text) case $2 in */*) mkdir -p "${2%/*}";; esac; eval "printf %s \\"\\$$3\\"" > "$2"; unset "$3"; shift 3;;
     stdin) exec < "$2"; shift 2;;
+    link) mkdir -p "${3%/*}"; ln -s "$PWD/$2" "$3"; shift 3;;
+    move) mkdir -p "${3%/*}"; cp -R "$2" "$3"; shift 3;;
+    success) success=$2; shift 2;;
   esac
 done
 shift
-exec "$@"
-"""
+[ -n "$success" ] || exec "$@"
+"$@" && code=0 || code=$?
+echo "$code" > @CODE@
+case ,$success, in *",$code,"*) exit 0;; esac
+[ "$code" != 0 ] || exit 1
+exit "$code"
+""".replace("@CODE@", CODE)
 
 
 class AtSites:
@@ -72,6 +82,7 @@ class AtSites:
         images: dict[str, str],
         engines: dict[str, frozenset[str]],
         fetched: Path,
+        prices: "dict[str, Price] | None" = None,
         submitted: Callable[[str, int, str], None] | None = None,
     ) -> None:
         self._client = client
@@ -80,16 +91,20 @@ class AtSites:
         self._images = images
         self._engines = engines  # by site: the container engines there
         self._fetched = fetched
+        self._prices = prices or {}
         self.submitted = submitted
         self._waiting: list[tuple[JobRequest, asyncio.Future[int]]] = []
         self._sending: asyncio.Task[None] | None = None
         self._live: dict[int, asyncio.Future[JobView]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._more = asyncio.Event()  # there are more live jobs than are waited for
         self._datasets: dict[str, asyncio.Task[str]] = {}
         self._fetches: dict[str, asyncio.Task[str]] = {}
         self._known: dict[str, tuple[int, str]] | None = None
         self._asking: asyncio.Task[dict[str, tuple[int, str]]] | None = None
         self._forgotten: set[str] = set()
+        self._sites: dict[int, str] = {}  # job -> where it ran
+        self._there: set[tuple[str, str]] = set()  # what this run brought to which site
         self._secrets: dict[str, asyncio.Task[str]] = {}
 
     async def perform(self, task: str, start: Start, run: Run, target: Target, key: str) -> Performed:
@@ -109,13 +124,47 @@ class AtSites:
             view = await self._ended(job)
             self._refuse_without(view, start)
             left = await self._left(view, wanted)
-            ended = await self._how(view)
+            ended = await self._how(view, left)
         except asyncio.CancelledError:
             raise
         except IsthmusError as error:
             raise StepFailed(str(error)) from None
         outputs = run.collect(ended, left)
-        return Performed(outputs=outputs, ended=ended, place=view.site, job=job, started=began)
+        return Performed(
+            outputs=outputs,
+            ended=ended,
+            place=view.site,
+            job=job,
+            started=view.started_at.timestamp() if view.started_at else began,
+            moved=self._moved(start, view),
+            cost=self._cost(work.need, target, view),
+        )
+
+    def _moved(self, start: Start, view: "JobView") -> int:
+        """The bytes that came to the job's site for it, and were not there since an earlier job of this run."""
+        self._sites[view.id] = view.site
+        total = 0
+        for file in located(start.inputs):
+            place = str(file["location"])
+            _, job, _ = split(place)
+            if (place, view.site) in self._there or (job and self._sites.get(job) == view.site):
+                continue
+            self._there.add((place, view.site))
+            total += int(file.get("size") or _size(path_of(place)))
+        return total
+
+    def far_bytes(self, start: Start) -> int:
+        """How much of what a task reads must be brought to this machine first."""
+        far = {str(file["location"]): file for file in located(start.inputs) if split(str(file["location"]))[1]}
+        return sum(int(file.get("size") or 0) for place, file in far.items() if place not in self._fetches)
+
+    def _cost(self, need: Need, target: Target, view: "JobView") -> float:
+        price = self._prices.get(view.site)
+        if price is None:
+            return 0.0
+        asked = self._resources(need, target)
+        an_hour = (asked.cpus * price.cpu_hour + asked.gpus * price.gpu_hour + price.node_hour) * asked.nodes
+        return an_hour * _seconds(view) / 3600
 
     def forget(self, task: str) -> None:
         """Its earlier job is of no use any more: the next `perform` makes another."""
@@ -169,19 +218,23 @@ class AtSites:
         inputs = []
         size = 0
         for each in work.placed:
-            inside = self._inside(each)
+            inside = self._inside(each, contained=work.image is not None)
             if each.text is not None:
                 size += len(each.text.encode())
                 if size > MOST_TEXT and WORK not in each.text and not _hides(work, each.text):
                     inputs.append(Input(path=inside, dataset=await self._text(each.text), mode="copy"))
-                    continue
-                name = f"ISTHMUS_TEXT_{len(env)}"
-                env[name] = each.text
-                begin += ["text", inside, name]
+                else:
+                    name = f"ISTHMUS_TEXT_{len(env)}"
+                    env[name] = each.text
+                    begin += ["text", inside, name]
             elif each.location is None:
                 begin += ["dir", inside]
             else:
                 inputs.append(await self._input(each, inside))
+            if inside.startswith(OUTSIDE):
+                begin += ["move" if each.writable else "link", inside, each.target]
+        if work.success != (0,):
+            begin += ["success", ",".join(map(str, work.success))]
         if work.stdin:
             begin += ["stdin", work.stdin]
         kept = {name: await self._secret(text) for name, text in env.items() if _hides(work, text)}
@@ -193,7 +246,11 @@ class AtSites:
             secrets=kept,
             resources=self._resources(work.need, target),
             inputs=tuple(inputs),
-            outputs=tuple(Output(path=path, optional=True, collect=False) for path in wanted.paths if path),
+            outputs=tuple(
+                Output(path=path, optional=True, collect=False)
+                for path in (*wanted.paths, *([CODE] if work.success != (0,) else []))
+                if path
+            ),
             stdout=work.stdout,
             stderr=work.stderr,
             sites=() if target.sites == (ANYWHERE,) else target.sites,
@@ -216,12 +273,14 @@ class AtSites:
         kept = "".join(char if char.isalnum() or char in "_.:@+/()[]=,-" else "." for char in task)
         return f"w/{kept}"[-190:].lstrip("/.[](),=+-:@") or "step"
 
-    def _inside(self, each: Placed) -> str:
-        if each.in_place:
-            raise StepFailed("InplaceUpdateRequirement changes a file where it lies: bind the step to `here`.")
-        if not each.target.startswith(WORK + "/"):
-            raise StepFailed(f"{each.target} lies outside of the work folder: bind the step to `here`.")
-        return each.target[len(WORK) + 1 :]
+    def _inside(self, each: Placed, *, contained: bool) -> str:
+        """The path in the work folder of something that is placed. What lies elsewhere in a container is put there by
+        the job's first commands, where its image lets it."""
+        if each.target.startswith(WORK + "/"):
+            return each.target[len(WORK) + 1 :]
+        if not contained:
+            raise StepFailed(f"{each.target} lies outside of the work folder, which needs a container at the site.")
+        return f"{OUTSIDE}{each.target.lstrip('/')}"
 
     def _image(self, work: Work) -> str:
         if work.image is None:
@@ -250,7 +309,8 @@ class AtSites:
         return Resources(**found)
 
     async def _input(self, each: Placed, inside: str) -> Input:
-        mode = "copy" if each.writable else "link"
+        # What may be changed in place is changed in a copy: the step's output is the changed one.
+        mode = "copy" if each.writable or each.in_place else "link"
         assert each.location is not None
         plane, job, path = split(each.location)
         if job and plane == self.plane:
@@ -342,45 +402,53 @@ class AtSites:
         future = self._live.get(job)
         if future is None:
             future = self._live[job] = asyncio.get_running_loop().create_future()
+        self._more.set()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._look())
         return await asyncio.shield(future)
 
     async def _look(self) -> None:
-        """Ask for all live jobs at once, the more seldom the longer nothing ends."""
-        pause = LOOK_S
+        """Wait for the end of any of the live jobs, again and again: the control plane says when."""
         while self._live:
-            ids = list(self._live)
-            news = False
+            await asyncio.sleep(GATHER_S)  # what begins or ends at the same time goes together
+            self._more.clear()
             try:
-                found: list[JobView] = []
-                for first in range(0, len(ids), MOST_AT_ONCE):
-                    part = ids[first : first + MOST_AT_ONCE]
-                    found += await self._client.jobs.wait_many(part, timeout_s=pause if len(ids) == len(part) else 0.0)
+                found = await self._some_ended(list(self._live))
             except IsthmusError as error:
                 if not error.transient:
-                    for job in ids:
-                        self._live.pop(job).set_exception(error)
+                    for future in self._live.values():
+                        future.set_exception(error)
+                    self._live.clear()
                     return
-                await asyncio.sleep(MOST_LOOK_S)  # the control plane is away; its jobs go on
+                await asyncio.sleep(AWAY_S)  # the control plane is away; its jobs go on
                 continue
             for view in found:
-                if view.state.ended:
-                    news = True
-                    self._live.pop(view.id).set_result(view)
-            pause = LOOK_S if news else min(MOST_LOOK_S, pause * 1.5)
-            if len(ids) > MOST_AT_ONCE:
-                await asyncio.sleep(pause)
+                self._live.pop(view.id).set_result(view)
 
-    async def _how(self, view: "JobView") -> Ended:
+    async def _some_ended(self, jobs: list[int]) -> "list[JobView]":
+        """Those that have ended, when there are some; none when there are more jobs to wait for than these."""
+        parts = [jobs[first : first + MOST_AT_ONCE] for first in range(0, len(jobs), MOST_AT_ONCE)]
+        calls = [asyncio.ensure_future(self._client.jobs.wait_any(part)) for part in parts]
+        more = asyncio.ensure_future(self._more.wait())
+        try:
+            done, _ = await asyncio.wait({*calls, more}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (*calls, more):
+                each.cancel()
+        return [view for call in calls if call in done for view in call.result()]
+
+    async def _how(self, view: "JobView", left: Left) -> Ended:
         attempts = await self._client.jobs.attempts(view.id)
+        code = view.exit_code or 0
+        if view.state.value == "COMPLETED" and any(each.path == CODE for each in left.entries):
+            code = int(await self._text_at(view.id, CODE))
         last = attempts[-1] if attempts else None
         if view.state.value == "COMPLETED" or view.reason.value == "EXIT_CODE":
             return Ended(
-                exit_code=view.exit_code or 0,
+                exit_code=code,
                 wall_s=_seconds(view),
-                cpu_s=float(getattr(last, "cpu_s", 0.0) or 0.0),
-                peak_mem=int(getattr(last, "peak_mem", 0) or 0),
+                cpu_s=last.usage.cpu_s if last else 0.0,
+                peak_mem=last.usage.peak_mem_bytes if last else 0,
                 log="" if view.state.value == "COMPLETED" else await self._log(view.id),
             )
         why = " ".join(filter(None, (view.reason.sentence, view.message)))
@@ -422,8 +490,10 @@ class AtSites:
     async def _text_of(self, output: "OutputView") -> str:
         if output.size > TEXT_BYTES and not output.path.endswith(".json"):
             raise StepFailed(f"{output.path} has more than 64 KiB, so loadContents can't load it.")
-        path = await self._fetch(f"job:{self.plane}/{output.job}/{output.path}")
-        return await asyncio.to_thread(Path(path).read_text)
+        return await self._text_at(output.job, output.path)
+
+    async def _text_at(self, job: int, path: str) -> str:
+        return await asyncio.to_thread(Path(await self._fetch(f"job:{self.plane}/{job}/{path}")).read_text)
 
     async def _fetch(self, place: str) -> str:
         plane, job, path = split(place)
@@ -434,6 +504,13 @@ class AtSites:
             await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
             await self._client.jobs.download(job, path, to)
         return str(to)
+
+
+def _size(path: str) -> int:
+    """The bytes of a file or folder of this machine."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path) if os.path.exists(path) else 0
+    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(path) for name in names)
 
 
 def _hides(work: Work, text: str) -> bool:
