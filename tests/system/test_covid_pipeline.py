@@ -13,7 +13,7 @@ import yaml
 from tests.testbed import scratch
 from tests.testbed.slurm import SlurmCluster
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]  # torch is imported seven times
 
 EXAMPLE = Path(__file__).parents[2] / "examples/covid-pipeline"
 BINDINGS = yaml.safe_load((EXAMPLE / "bindings.yaml").read_text())
@@ -39,7 +39,7 @@ def test_every_variant_is_trained_on_the_cluster_and_reported_here(tmp_path: Pat
             env=env,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=800,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -221,7 +221,7 @@ def abroad(facts: dict[str, Any]) -> "Abroad | None":
     from isthmus.workflows.driver.delivery import brought
 
     bindings = _bindings(Path(facts["bindings"]), facts["workflow"])
-    if not bindings.remote and not any(target.image for target in bindings.steps.values()):
+    if not bindings.remote and not any(target.image for target in bindings.targets):
         return None
 
     return running.Abroad(

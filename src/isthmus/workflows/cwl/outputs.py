@@ -9,7 +9,7 @@ from isthmus.workflows.cwl import files, formats, inputs, types
 from isthmus.workflows.cwl.context import Context
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.model import ArrayType, CommandLineTool, Parameter, Process, RecordType, Type, UnionType
-from isthmus.workflows.locations import location, path_of
+from isthmus.workflows.locations import is_far, location, path_of
 from isthmus.workflows.work import StepFailed, Wanted, Work
 
 REPORT = "cwl.output.json"
@@ -279,7 +279,7 @@ class _Collector:
         place = str(file.get("location") or "")
         for name in ("path", "dirname", "nameroot", "nameext"):
             file.pop(name, None)
-        if not path and place and not place.startswith(("job:", "http:", "https:", "_:")):
+        if not path and place and not is_far(place) and not place.startswith(("http:", "https:", "_:")):
             path = path_of(place) or place
         if not path:
             if not place and file["class"] == "File":

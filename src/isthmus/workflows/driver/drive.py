@@ -28,7 +28,7 @@ class Places(Protocol):
     async def perform(self, task: str, start: Start, run: Run) -> "Performed":
         """Run what room was kept for, to its end. Raises StepFailed."""
 
-    def lane(self, task: str) -> str:
+    def lane(self, start: Start) -> str:
         """Which of several queues it waits in: those of one lane wait for the same room."""
 
     def full(self, lane: str) -> bool:
@@ -123,7 +123,7 @@ class Drive:
             if isinstance(instruction, Prepare):
                 self._prepare(instruction)
             elif isinstance(instruction, Start):
-                self._lane(instruction.task).ready.append(instruction)
+                self._queue(instruction)
             else:
                 self._finish = self._checked(instruction)
 
@@ -137,8 +137,14 @@ class Drive:
             return Finish(finish.outputs, ((self._program.name, error.message),))
         return finish
 
-    def _lane(self, task: str) -> "_Lane":
-        name = self._places.lane(task)
+    def _queue(self, start: Start) -> None:
+        try:
+            self._lane(start).ready.append(start)
+        except StepFailed as error:
+            self._failed(start.task, error)
+
+    def _lane(self, start: Start) -> "_Lane":
+        name = self._places.lane(start)
         found = self._lanes.get(name)
         if found is None:
             found = self._lanes[name] = _Lane(name)
@@ -238,7 +244,7 @@ class Drive:
             self._tell("reused", start.task)
             self._todo.extend(self._machine.done(start.task, recalled))
         elif not self._offer(start, run):
-            self._lane(start.task).waiting.append((start, run))
+            self._lane(start).waiting.append((start, run))
 
     def _offer(self, start: Start, run: Run) -> bool:
         try:

@@ -23,7 +23,7 @@ class OnThisMachine:
         self._mem = float(here.mem)
         self._names: dict[str, str] = {}  # folder -> task
 
-    def lane(self, task: str) -> str:
+    def lane(self, start: Start) -> str:
         """See Places."""
         return HERE
 

@@ -64,9 +64,9 @@ class Remembering:
         self._moved: dict[str, str] = {}  # what was left by one job, and made again by another
         self._flushing: asyncio.TimerHandle | None = None
 
-    def lane(self, task: str) -> str:
+    def lane(self, start: Start) -> str:
         """See Places."""
-        return self._inner.lane(task)
+        return self._inner.lane(start)
 
     def full(self, lane: str) -> bool:
         """See Places."""

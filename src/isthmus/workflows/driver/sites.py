@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import math
 import os
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +28,7 @@ from isthmus.runner.command import WORK
 from isthmus.workflows.dataflow.machine import Start
 from isthmus.workflows.driver.drive import Performed
 from isthmus.workflows.driver.results import located
-from isthmus.workflows.locations import path_of
+from isthmus.workflows.locations import DATASET, path_of
 from isthmus.workflows.placing import ANYWHERE, Target
 from isthmus.workflows.program import Run
 from isthmus.workflows.work import Ended, Folders, InputsGone, Left, LeftEntry, Need, Placed, StepFailed, Wanted, Work
@@ -262,7 +263,7 @@ class AtSites:
     async def _secret(self, text: str) -> str:
         """The name under which the control plane keeps a secret text for this run."""
         if text not in self._secrets:
-            self._secrets[text] = asyncio.ensure_future(self._keep(f"workflow-{self._run}-{len(self._secrets)}", text))
+            self._secrets[text] = asyncio.ensure_future(self._keep(f"workflow-{secrets.token_hex(8)}", text))
         return await self._secrets[text]
 
     async def _keep(self, name: str, text: str) -> str:
@@ -315,6 +316,8 @@ class AtSites:
         plane, job, path = split(each.location)
         if job and plane == self.plane:
             return Input(path=inside, job=job, output=path, mode=mode)  # type: ignore[arg-type]
+        if each.location.startswith(DATASET):
+            return Input(path=inside, dataset=each.location.removeprefix(DATASET), mode=mode)  # type: ignore[arg-type]
         own = path_of(each.location)
         if not own:
             own = await self.fetch(each.location)
@@ -496,6 +499,13 @@ class AtSites:
         return await asyncio.to_thread(Path(await self._fetch(f"job:{self.plane}/{job}/{path}")).read_text)
 
     async def _fetch(self, place: str) -> str:
+        if place.startswith(DATASET):
+            name = place.removeprefix(DATASET)
+            to = self._fetched / "datasets" / name
+            if not await asyncio.to_thread(to.exists):
+                await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
+                await self._client.datasets.download(name, to)
+            return str(to)
         plane, job, path = split(place)
         if not job or plane != self.plane:
             raise StepFailed(f"{place} was left at another control plane.")
