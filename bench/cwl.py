@@ -222,7 +222,11 @@ def remote(others: list[Runner]) -> None:
 
     there = any(peer.name == "streamflow" for peer in others)
     program = ROOT / ".bench-peers/streamflow/bin/streamflow" if there else None
-    mine, theirs = cwl_remote.measure(program)
+    try:
+        mine, theirs = cwl_remote.measure(program)
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        print(f"{REMOTE}: {error}", file=sys.stderr)
+        return
     line = {"bench": "cwl", "case": REMOTE, "ours": round(mine, 3), "unit": "s", "steps": cwl_remote.STEPS}
     if theirs is not None:
         line |= {"peer": "streamflow", "peer_value": round(theirs, 3), "ratio": round(mine / theirs, 3)}

@@ -85,7 +85,9 @@ def streamflow(program: Path, folder: Path, hosts: list[tuple[str, int, str, str
         "config": {"file": "say.cwl", "settings": "in.json"},
         "bindings": [{"step": "/say", "target": targets, "filters": ["shuffle"]}],
     }
-    text = yaml.safe_dump({"version": "v1.0", "workflows": {"say": workflow}, "deployments": deployments})
+    filters = {"shuffle": {"type": "shuffle", "config": {}}}
+    described = {"workflows": {"say": workflow}, "deployments": deployments, "bindingFilters": filters}
+    text = yaml.safe_dump({"version": "v1.0", **described})
     (folder / "streamflow.yml").write_text(text)
     env = {**os.environ, "HOME": str(folder)}
     return _seconds([str(program), "run", "streamflow.yml", "--outdir", "theirs", "--quiet"], folder, env)
