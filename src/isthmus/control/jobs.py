@@ -4,7 +4,7 @@ import builtins
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,6 +52,8 @@ from isthmus.placement import filters
 from isthmus.placement.needs import Need
 from isthmus.placement.plan import explain
 from isthmus.placement.snapshot import SiteSnapshot
+
+_ASKED_AT_ONCE = 32  # jobs of a long wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,35 +135,35 @@ class Jobs:
 
     async def wait(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
         """The jobs, as soon as every one has ended or the time is over."""
-        return await self._wait(caller, job_ids, timeout_s, lambda left, wanted: left == 0)
-
-    async def wait_any(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
-        """Those of the jobs that have ended, as soon as there is one; none when the time is over."""
-        found = await self._wait(caller, job_ids, timeout_s, lambda left, wanted: left < wanted)
-        return [job for job in found if job.state.ended]
-
-    async def _wait(
-        self, caller: Caller, job_ids: Sequence[int], timeout_s: float, enough: Callable[[int, int], bool]
-    ) -> builtins.list[JobView]:
-        """The jobs, as soon as enough have ended, by how many are left of how many, or the time is over."""
         require(caller, Role.VIEWER, Scope.READ)
         wanted = builtins.list(dict.fromkeys(job_ids))
         deadline = self._clock.monotonic() + timeout_s
-        # One topic a job; of many, any job's, since a watch of thousands of topics would cost more.
-        topics = [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
-        with self._db.watch(*topics) as news:
-            left = wanted
+        with self._db.watch(*_topics(wanted)) as news:
+            left, rows = await self._db.read(_not_ended, wanted)
             while left:
-                news.clear()
-                left, rows = await self._db.read(_not_ended, left, wanted)
-                if left and enough(len(left), len(wanted)):
-                    rows = await self._db.read(job_rows.many, wanted)
-                    break
                 remaining = deadline - self._clock.monotonic()
-                if left and (remaining <= 0 or not await _in_time(news, remaining)):
+                if remaining <= 0 or not await _in_time(news, remaining):
                     rows = await self._db.read(job_rows.many, wanted)
                     break
+                news.clear()
+                left, rows = await self._db.read(_from_first_that_lives, left, wanted)
         return [job_view(rows[job_id]) for job_id in wanted]
+
+    async def wait_any(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
+        """Those of the jobs that have ended, as soon as there is one; none when the time is over."""
+        require(caller, Role.VIEWER, Scope.READ)
+        wanted = builtins.list(dict.fromkeys(job_ids))
+        deadline = self._clock.monotonic() + timeout_s
+        with self._db.watch(*_topics(wanted)) as news:
+            left, _ = await self._db.read(_not_ended, wanted)
+            while len(left) == len(wanted):
+                remaining = deadline - self._clock.monotonic()
+                if remaining <= 0 or not await _in_time(news, remaining):
+                    return []
+                news.clear()
+                left, _ = await self._db.read(_not_ended, wanted)
+        rows = await self._db.read(job_rows.many, [job_id for job_id in wanted if job_id not in set(left)])
+        return [job_view(row) for row in rows.values()]
 
     async def attempts(self, caller: Caller, job_id: int) -> builtins.list[AttemptView]:
         """Its tries, the first first."""
@@ -475,14 +477,31 @@ async def _in_time(news: Any, seconds: float) -> bool:
     return True
 
 
-def _not_ended(conn: Connection, ids: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
-    """Which of the ids have not ended; where all have, the rows of those that are wanted. Raises NotFound."""
-    states = job_rows.states(conn, ids)
-    missing = [job_id for job_id in ids if job_id not in states]
+def _topics(wanted: Sequence[int]) -> Sequence[str]:
+    """One topic a job; of many, any job's, since a watch of thousands of topics would cost more."""
+    return [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
+
+
+def _not_ended(conn: Connection, wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
+    """Which of them have not ended; where all have, their rows. Raises NotFound."""
+    states = job_rows.states(conn, wanted)
+    missing = [job_id for job_id in wanted if job_id not in states]
     if missing:
         raise NotFound(f"There is no job {missing[0]}.", place="job")
-    left = [job_id for job_id in ids if not JobState(states[job_id]).ended]
+    left = [job_id for job_id in wanted if not JobState(states[job_id]).ended]
     return left, {} if left else job_rows.many(conn, wanted)
+
+
+def _from_first_that_lives(
+    conn: Connection, ids: Sequence[int], wanted: Sequence[int]
+) -> tuple[list[int], dict[int, Any]]:
+    """As `_not_ended`, but those after one that has not ended are not asked, since all are waited for."""
+    for start in range(0, len(ids), _ASKED_AT_ONCE):
+        states = job_rows.states(conn, ids[start : start + _ASKED_AT_ONCE])
+        living = [job_id for job_id, state in states.items() if not JobState(state).ended]
+        if living:
+            return [*living, *ids[start + _ASKED_AT_ONCE :]], {}
+    return [], job_rows.many(conn, wanted)
 
 
 def _one(conn: Connection, job_id: int) -> Any:
