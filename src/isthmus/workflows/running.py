@@ -168,9 +168,10 @@ async def _sites(abroad: Abroad, program: Program, run: str, fetched: Path, stac
     stack.push_async_callback(client.close)
     known = {site.name: site for site in await client.sites.list()}
     abroad.bindings.check(program.graph, known)
-    for name in sorted(abroad.bindings.named_sites() & set(abroad.bindings.sites)):
-        if name not in known:
-            known[name] = await client.sites.add(abroad.bindings.sites[name], trust_host_keys=abroad.trust_host_keys)
+    described = (abroad.bindings.named_sites() & set(abroad.bindings.sites)) - set(known)
+    specs = [abroad.bindings.sites[name] for name in sorted(described)]
+    adding = (client.sites.add(spec, trust_host_keys=abroad.trust_host_keys) for spec in specs)
+    known.update({site.name: site for site in await asyncio.gather(*adding)})
     engines = {name: frozenset(site.inventory.engines) for name, site in known.items()}
     plane = (await client.server()).instance
     found = AtSites(
