@@ -185,6 +185,8 @@ def test_a_job_of_a_server_drives_a_run_and_another_attempt_goes_on_with_it(tmp_
         assert found["counts"] == [2, 1, 3] and found["total"] == 6
         writes = [each for each in client.jobs.list(limit=500).jobs if each.name.startswith("w/write")]
         assert len(writes) == 3, "the new attempt went on with the jobs of the first"
+        assert client.secrets.list() == [], "what the run spoke with has gone"
+        assert all(each.revoked_at for each in client.tokens.list() if each.name.startswith("workflow-"))
 
 
 def _driver(job: int) -> int:
@@ -303,3 +305,45 @@ def test_a_secret_input_reaches_its_step_and_is_seen_nowhere_else(
         shown += [*(desk.folder / "crate").rglob("*"), *(desk.folder / "out").rglob("*")]
         for path in shown:
             assert not path.is_file() or word.encode() not in path.read_bytes(), path
+
+
+BOTH = """
+cwlVersion: v1.2
+class: Workflow
+inputs: {words: File}
+outputs: {there: {type: File, outputSource: there/out}, here: {type: File, outputSource: here/out}}
+steps:
+  there: &cat
+    in: {words: words}
+    out: [out]
+    run:
+      class: CommandLineTool
+      baseCommand: [wc, -w]
+      inputs: {words: {type: File, inputBinding: {}}}
+      outputs: {out: stdout}
+      stdout: count.txt
+  here: *cat
+"""
+
+
+def test_registered_data_is_an_input_there_and_here(tmp_path: Path) -> None:
+    (tmp_path / "both.cwl").write_text(BOTH)
+    (tmp_path / "words").write_text("one two three\n")
+    given = {"class": "File", "location": "dataset:words@1", "basename": "words.txt"}
+    (tmp_path / "in.json").write_text(json.dumps({"words": given}))
+    (tmp_path / "bindings.yaml").write_text("steps: {there: local}\n")
+    with ControlPlane(tmp_path / "plane") as plane, plane.client() as client:
+        client.datasets.register("words", tmp_path / "words", version="1")
+        done = subprocess.run(
+            [PROGRAM, "workflow", "run", "both.cwl", "in.json", "-b", "bindings.yaml", "--server", "--outdir", "out"],
+            cwd=tmp_path,
+            env={**os.environ, "ISTHMUS_URL": plane.url, "ISTHMUS_TOKEN": plane.token, "ISTHMUS_DATA": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    counts = [Path(each["path"]).read_text() for each in json.loads(done.stdout).values()]
+    assert [count.split()[0] for count in counts] == ["3", "3"]
+    assert all(count.split()[1].endswith("/words.txt") for count in counts)
