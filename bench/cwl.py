@@ -1,10 +1,11 @@
 """CWL runs on this machine beside other runners of CWL, each in a virtual environment of its own.
 
     bench/cwl.py [CASE…]      echo1_cpu_s scatter1000_cpu_ms_per_step scatter10000_cpu_ms_per_step scatter10000_peak_mb
-                              chain50_ms_per_step big_s
+                              chain50_ms_per_step big_s remote_scatter_ratio
 
 Prints JSON lines, one a case and peer. CPU is that of the whole run, its steps included. Peers are installed into
-.bench-peers/NAME where they can be had: cwltool, streamflow. ISTHMUS_BENCH_PEERS= (empty) leaves them out.
+.bench-peers/NAME where they can be had: cwltool, streamflow, toil.
+remote_scatter_ratio: see bench/cwl_remote.py; beside StreamFlow alone. ISTHMUS_BENCH_PEERS= (empty) leaves them out.
 """
 
 import json
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = {"cwltool": "cwltool", "streamflow": "streamflow==0.2.0rc3"}
+PEERS = {"cwltool": "cwltool", "streamflow": "streamflow==0.2.0rc3", "toil": "toil[cwl]"}
+PROGRAMS = {"cwltool": "cwltool", "streamflow": "cwl-runner", "toil": "toil-cwl-runner"}
+REMOTE = "remote_scatter_ratio"
 TIMEOUT_S = 900
 
 ECHO = """\
@@ -92,7 +95,7 @@ def peers() -> list[Runner]:
     found = []
     for name in wanted:
         folder = ROOT / ".bench-peers" / name
-        program = folder / "bin" / ("cwltool" if name == "cwltool" else "cwl-runner")
+        program = folder / "bin" / PROGRAMS[name]
         if not program.exists():
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
             pip = [folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
@@ -112,6 +115,16 @@ def peers() -> list[Runner]:
                     ],
                 )
             )
+        elif name == "toil":
+            found.append(
+                Runner(
+                    name,
+                    lambda process, inputs, out, p=program: [
+                        str(p), "--jobStore", f"{out}/store", "--outdir", str(out), "--disableProgress", "--logOff",
+                        str(process), str(inputs),
+                    ],
+                )
+            )  # fmt: skip
         else:
             found.append(
                 Runner(
@@ -203,12 +216,32 @@ MEASURES: dict[str, tuple[str, bool, Callable[[Runner, Cases], float]]] = {
 }
 
 
+def remote(others: list[Runner]) -> None:
+    """Steps over SSH with latency at two sites."""
+    import cwl_remote
+
+    there = any(peer.name == "streamflow" for peer in others)
+    program = ROOT / ".bench-peers/streamflow/bin/streamflow" if there else None
+    try:
+        mine, theirs = cwl_remote.measure(program)
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        print(f"{REMOTE}: {error}", file=sys.stderr)
+        return
+    line = {"bench": "cwl", "case": REMOTE, "ours": round(mine, 3), "unit": "s", "steps": cwl_remote.STEPS}
+    if theirs is not None:
+        line |= {"peer": "streamflow", "peer_value": round(theirs, 3), "ratio": round(mine / theirs, 3)}
+    print(json.dumps(line), flush=True)
+
+
 def main() -> None:
-    names = sys.argv[1:] or list(MEASURES)
-    unknown = [name for name in names if name not in MEASURES]
+    names = sys.argv[1:] or [*MEASURES, REMOTE]
+    unknown = [name for name in names if name not in (*MEASURES, REMOTE)]
     if unknown:
-        sys.exit(f"There is no case {unknown[0]!r}. There is: {', '.join(MEASURES)}.")
-    others = peers() if any(MEASURES[name][1] for name in names) else []
+        sys.exit(f"There is no case {unknown[0]!r}. There is: {', '.join([*MEASURES, REMOTE])}.")
+    others = peers() if any(name == REMOTE or MEASURES[name][1] for name in names) else []
+    if REMOTE in names:
+        names.remove(REMOTE)
+        remote(others)
     with tempfile.TemporaryDirectory() as folder:
         cases = Cases(Path(folder))
         for name in names:

@@ -195,6 +195,16 @@ async def test_arrays_and_dependencies(client: AsyncClient) -> None:
         await client.jobs.submit(request)
 
 
+async def test_the_end_of_any_of_several(client: AsyncClient) -> None:
+    quick, slow = await client.jobs.submit_many(
+        [JobRequest(command=("true",)), JobRequest(command=("sleep", "100"))],
+    )
+    assert [job.id for job in await client.jobs.wait_any([slow.id, quick.id], timeout_s=ENDED_S)] == [quick.id]
+    assert await client.jobs.wait_any([slow.id], timeout_s=0.1) == []
+    await client.jobs.kill(slow.id)
+    assert [job.id for job in await client.jobs.wait_any([slow.id], timeout_s=ENDED_S)] == [slow.id]
+
+
 async def test_the_same_key_is_the_same_job(client: AsyncClient) -> None:
     key = os.urandom(8).hex()
     first = await client.jobs.submit(JobRequest(command=("true",)), key=key)

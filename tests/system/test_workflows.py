@@ -134,9 +134,9 @@ def test_a_new_driver_goes_on_with_the_jobs_of_a_killed_one(
     tmp_path: Path, slurm: SlurmCluster, slurm_login: SshServer
 ) -> None:
     desk = Desk(tmp_path, {"write": "cluster"}, slurm_site("cluster", slurm_login))
-    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c"], "pause": "6"}))
+    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c"], "pause": "10"}))
     process = desk.start("run", "hybrid.cwl", "in.json", "-b", "bindings.yaml", "--trust-host-keys", "--outdir", "out")
-    wait_for(lambda: len(_jobs(slurm)) == 2, "both jobs to be at SLURM", deadline_s=60)
+    wait_for(lambda: len(_jobs(slurm)) == 2, "both jobs to be at SLURM", deadline_s=150)
     process.kill()
     process.communicate(timeout=30)
     (run,) = (entry.name for entry in (tmp_path / "data/workflows/runs").iterdir())
@@ -185,6 +185,8 @@ def test_a_job_of_a_server_drives_a_run_and_another_attempt_goes_on_with_it(tmp_
         assert found["counts"] == [2, 1, 3] and found["total"] == 6
         writes = [each for each in client.jobs.list(limit=500).jobs if each.name.startswith("w/write")]
         assert len(writes) == 3, "the new attempt went on with the jobs of the first"
+        assert client.secrets.list() == [], "what the run spoke with has gone"
+        assert all(each.revoked_at for each in client.tokens.list() if each.name.startswith("workflow-"))
 
 
 def _driver(job: int) -> int:
@@ -200,3 +202,148 @@ def _driver(job: int) -> int:
         if b"isthmus.cli.drive" in words and f"ISTHMUS_JOB_ID={job}\0".encode() in environment:
             return int(entry.name)
     raise AssertionError("no process drives it")
+
+
+ODD = """
+cwlVersion: v1.2
+class: Workflow
+requirements: {InlineJavascriptRequirement: {}}
+inputs: {word: string}
+outputs:
+  code: {type: int, outputSource: odd/code}
+  names: {type: "string[]", outputSource: odd/names}
+  grown: {type: File, outputSource: grow/grown}
+steps:
+  odd:
+    in: {word: word}
+    out: [code, names, folder, text]
+    run:
+      class: CommandLineTool
+      successCodes: [3]
+      baseCommand: [sh, -c, 'mkdir -p made/deep; echo "$0" > made/b; echo b > made/deep/c; echo "$0" > text; exit 3']
+      inputs: {word: {type: string, inputBinding: {}}}
+      outputs:
+        code: {type: int, outputBinding: {glob: text, outputEval: $(runtime.exitCode)}}
+        names:
+          type: string[]
+          outputBinding:
+            glob: made
+            loadListing: deep_listing
+            outputEval: |
+              ${ function all(each) { return each.listing ? [].concat(...each.listing.map(all)) : [each.basename]; }
+                 return all(self[0]).sort(); }
+        folder: {type: Directory, outputBinding: {glob: made}}
+        text: {type: File, outputBinding: {glob: text}}
+  grow:
+    in: {file: odd/text, folder: odd/folder}
+    out: [grown]
+    run:
+      class: CommandLineTool
+      requirements:
+        InplaceUpdateRequirement: {inplaceUpdate: true}
+        LoadListingRequirement: {loadListing: shallow_listing}
+        InitialWorkDirRequirement: {listing: [{entry: $(inputs.file), entryname: grown.txt, writable: true}]}
+      baseCommand: [sh, -c, 'echo "$0" >> grown.txt']
+      arguments: [$(inputs.folder.listing.length)]
+      inputs: {file: File, folder: Directory}
+      outputs: {grown: {type: File, outputBinding: {glob: grown.txt}}}
+"""
+
+
+def test_exit_codes_listings_and_changes_in_place_at_a_site(tmp_path: Path, ssh_server: SshServer) -> None:
+    desk = Desk(tmp_path, {"odd": "box", "grow": "box"}, ssh_site("box", ssh_server))
+    (tmp_path / "odd.cwl").write_text(ODD)
+    process = desk.start("run", "odd.cwl", "-b", "bindings.yaml", "--outdir", "out", "--word", "hello")
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    found = json.loads(out)
+    assert found["code"] == 3
+    assert found["names"] == ["b", "c"]
+    assert (tmp_path / "out/grown.txt").read_text() == "hello\n2\n"
+
+
+SECRET = """
+cwlVersion: v1.2
+$namespaces: {cwltool: "http://commonwl.org/cwltool#"}
+class: CommandLineTool
+requirements:
+  cwltool:Secrets: {secrets: [pw]}
+  EnvVarRequirement: {envDef: {PASSWORD: $(inputs.pw)}}
+  InitialWorkDirRequirement: {listing: [{entryname: login.txt, entry: "user me pass $(inputs.pw)"}]}
+baseCommand: [sh, -c, 'printf %s "$PASSWORD" | wc -c; wc -w < login.txt; [ "$0" = 0 ] || cat login.txt >&2; exit "$0"']
+inputs: {pw: string, code: {type: int, inputBinding: {}}}
+outputs: {counts: stdout}
+stdout: counts.txt
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "box"])
+def test_a_secret_input_reaches_its_step_and_is_seen_nowhere_else(
+    tmp_path: Path, ssh_server: SshServer, where: str
+) -> None:
+    word = "hunter2-" + os.urandom(6).hex()
+    for name, code in (("fails", 5), ("works", 0)):
+        (tmp_path / name).mkdir()
+        desk = Desk(tmp_path / name, {"secret.cwl": where}, ssh_site("box", ssh_server))
+        (desk.folder / "secret.cwl").write_text(SECRET)
+        (desk.folder / "in.json").write_text(json.dumps({"pw": word, "code": code}))
+        process = desk.start("run", "secret.cwl", "in.json", "-b", "bindings.yaml", "--outdir", "out")
+        out, said = process.communicate(timeout=200)
+        assert process.returncode == (1 if code else 0), said
+        runs = desk.folder / "data/workflows/runs"
+        (run,) = (entry.name for entry in runs.iterdir())
+        desk.start("crate", run, "--to", "crate").communicate(timeout=60)
+        if code:
+            assert "user me pass (secret)" in said and word not in said
+            assert word in (runs / run / "secrets.json").read_text(), "a failed run may go on"
+        else:
+            assert Path(json.loads(out)["counts"]["path"]).read_text().split() == [str(len(word)), "4"]
+            assert not (runs / run / "secrets.json").exists()
+        # What the step itself says at a site is in the job's log, which the control plane keeps as it is.
+        books = "isthmus.db*" if not code else "run.db*"
+        shown = [*desk.folder.rglob(books), *desk.folder.rglob("run.db*"), *desk.folder.rglob("results.db*")]
+        shown += [*(desk.folder / "crate").rglob("*"), *(desk.folder / "out").rglob("*")]
+        for path in shown:
+            assert not path.is_file() or word.encode() not in path.read_bytes(), path
+
+
+BOTH = """
+cwlVersion: v1.2
+class: Workflow
+inputs: {words: File}
+outputs: {there: {type: File, outputSource: there/out}, here: {type: File, outputSource: here/out}}
+steps:
+  there: &cat
+    in: {words: words}
+    out: [out]
+    run:
+      class: CommandLineTool
+      baseCommand: [wc, -w]
+      inputs: {words: {type: File, inputBinding: {}}}
+      outputs: {out: stdout}
+      stdout: count.txt
+  here: *cat
+"""
+
+
+def test_registered_data_is_an_input_there_and_here(tmp_path: Path) -> None:
+    (tmp_path / "both.cwl").write_text(BOTH)
+    (tmp_path / "words").write_text("one two three\n")
+    given = {"class": "File", "location": "dataset:words@1", "basename": "words.txt"}
+    (tmp_path / "in.json").write_text(json.dumps({"words": given}))
+    (tmp_path / "bindings.yaml").write_text("steps: {there: local}\n")
+    with ControlPlane(tmp_path / "plane") as plane, plane.client() as client:
+        client.datasets.register("words", tmp_path / "words", version="1")
+        done = subprocess.run(
+            [PROGRAM, "workflow", "run", "both.cwl", "in.json", "-b", "bindings.yaml", "--server", "--outdir", "out"],
+            cwd=tmp_path,
+            env={**os.environ, "ISTHMUS_URL": plane.url, "ISTHMUS_TOKEN": plane.token, "ISTHMUS_DATA": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    counts = [Path(each["path"]).read_text() for each in json.loads(done.stdout).values()]
+    assert [count.split()[0] for count in counts] == ["3", "3"]
+    assert all(count.split()[1].endswith("/words.txt") for count in counts)

@@ -44,12 +44,13 @@ class Which:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """The jobs whose end to wait for, and how long at most."""
+    """The jobs whose end to wait for, and how long at most. ``any``: the end of one of them will do."""
 
     __pydantic_config__ = STRICT
 
     jobs: JobIds
     wait_s: WaitS = 30.0
+    any: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +119,9 @@ async def list_jobs(
 
 @routes.post("/wait", response_model=list[JobView])
 async def wait(request: Wait, services: Use, caller: By) -> Response:
-    """The jobs, as soon as every one has ended or the time is over."""
-    jobs = await services.unless_stopping(services.jobs.wait(caller, request.jobs, request.wait_s))
+    """The jobs, as soon as every one has ended or the time is over; with `any` those that have ended, once one has."""
+    waiting = services.jobs.wait_any if request.any else services.jobs.wait
+    jobs = await services.unless_stopping(waiting(caller, request.jobs, request.wait_s))
     return answer(jobs, list[JobView])
 
 

@@ -3,6 +3,7 @@
 It runs in the job's work folder. The run itself is in the checkpoint folder: another attempt goes on with it.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -32,18 +33,19 @@ def _drive(folder: Path) -> int:
     from isthmus.workflows.cwl import opening, orders, results
     from isthmus.workflows.driver.book import Book
     from isthmus.workflows.runs import Runs
-    from isthmus.workflows.submission import BUNDLE, ORDER, OUT
+    from isthmus.workflows.submission import BUNDLE, ORDER, OUT, WITHHELD
 
     bundle = folder / BUNDLE
     order = json.loads((bundle / ORDER).read_text())
     runs = Runs(Path(os.environ["ISTHMUS_CHECKPOINT"]))
-    given = orders.located(order["given"], str(folder / "-"))
+    shown = orders.located(order["given"], str(folder / "-"))
+    given = {**shown, **json.loads(os.environ.pop(WITHHELD, "{}"))}
     program = opening.again(str(bundle / order["process"]), given, order["requirements"])
-    known = runs.ids()
+    known = [each for each in runs.ids() if runs.facts(each)]
     facts = {
         "name": order["name"],
         "process": str(bundle / order["process"]),
-        "given": given,
+        "given": shown,
         "requirements": order["requirements"],
         "outdir": str(folder / OUT),
         "settings": order["settings"],
@@ -80,7 +82,7 @@ def _drive(folder: Path) -> int:
         settings = running.HereSettings(**order["settings"])
         finish = running.drive(program, given, running.steps_of(where), settings, watch, memory, abroad)
         found = results.deliver(finish.outputs, facts["outdir"], owned=str(where), keep=True)
-        book.note(outputs=found)
+        book.note(outputs=program.hidden.value(found))
     finally:
         program.close()
         memory.results.close()
@@ -90,7 +92,22 @@ def _drive(folder: Path) -> int:
     out.mkdir(exist_ok=True)
     (out / "outputs.json").write_text(json.dumps(found, indent=2))
     print(f"{counts['done']} done, {counts['reused']} reused, {counts['failed']} failed", flush=True)
-    return 1 if finish.failures else 0
+    if finish.failures:
+        return 1
+    asyncio.run(_say_goodbye(order))
+    return 0
+
+
+async def _say_goodbye(order: dict[str, Any]) -> None:
+    """Remove the token and the secrets of this run, which nobody needs any more."""
+    from isthmus.client import AsyncClient
+    from isthmus.workflows.submission import forget
+
+    try:
+        async with AsyncClient() as client:
+            await forget(client, order["token"], order["secrets"])
+    except IsthmusError as error:  # the run is good all the same, and the next `submit` removes them
+        tell(error)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def run(
 ) -> None:
     """Run a CWL process; its outputs are printed as JSON. Inputs may also be given as --NAME VALUE."""
     from isthmus.workflows.cwl import opening
+    from isthmus.workflows.hidden import MASK
     from isthmus.workflows.runs import Runs
 
     words = list(context.args)
@@ -61,11 +62,12 @@ def run(
         _bindings(bindings, workflow).check(opened.program.graph)
     opened.program.inputs(opened.given)
     runs = Runs()
+    withheld = {name: opened.given[name] for name in opened.program.secrets() if name in opened.given}
     folder, book = runs.begin(
         {
             "name": opened.program.name,
             "process": opened.address,
-            "given": opened.given,
+            "given": {**opened.given, **dict.fromkeys(withheld, MASK)},
             "requirements": opened.requirements,
             "outdir": str(outdir.absolute()),
             "settings": {"engine": engine, "cpus": cpus, "stop_early": not keep_going},
@@ -76,6 +78,8 @@ def run(
             "trust": trust,
         }
     )
+    if withheld:
+        runs.withhold(folder, withheld)
     raise typer.Exit(_go(opened.program, opened.given, folder, book, runs, quiet=quiet))
 
 
@@ -155,24 +159,30 @@ def resume(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell of failures only.")] = False,
 ) -> None:
     """Go on with a run that failed or was interrupted: what is done stays done."""
+    from isthmus.domain.errors import Conflict
     from isthmus.workflows.cwl import opening
     from isthmus.workflows.driver.book import Book
+    from isthmus.workflows.hidden import MASK
     from isthmus.workflows.runs import Runs
 
     runs = Runs()
     folder = runs.folder(run)
     book = Book.found(folder)
     facts = book.facts()
-    program = opening.again(facts["process"], facts["given"], facts["requirements"])
+    given = {**facts["given"], **runs.withheld(folder)}
+    program = opening.again(facts["process"], given, facts["requirements"])
+    gone = [name for name in program.secrets() if given.get(name) == MASK]
+    if gone:
+        raise Conflict(f"The run has ended, and its secret {gone[0]!r} is kept no more.", hint="Run it anew.")
     book.note(state="running", ended=None)
-    raise typer.Exit(_go(program, facts["given"], folder, book, runs, quiet=quiet))
+    raise typer.Exit(_go(program, given, folder, book, runs, quiet=quiet))
 
 
 def _go(program: Any, given: Any, folder: Path, book: Any, runs: Any, *, quiet: bool) -> int:
     """Drive a run to its end; the exit code."""
     from isthmus.workflows import running
     from isthmus.workflows.cwl import results
-    from isthmus.workflows.runs import locked
+    from isthmus.workflows.runs import WITHHELD, locked
 
     facts = book.facts()
     watcher = _Watcher(folder.name, quiet=quiet)
@@ -183,7 +193,9 @@ def _go(program: Any, given: Any, folder: Path, book: Any, runs: Any, *, quiet: 
         with locked(folder):
             finish = running.drive(program, given, running.steps_of(folder), settings, watcher, memory, far)
             found = results.deliver(finish.outputs, facts["outdir"], owned=str(folder), keep=True)
-            book.note(outputs=found)
+            book.note(outputs=program.hidden.value(found))
+            if not finish.failures:
+                (folder / WITHHELD).unlink(missing_ok=True)
     except BaseException:
         if book.facts().get("state") == "running":
             book.note(state="failed", ended=time.time())
@@ -209,15 +221,12 @@ def abroad(facts: dict[str, Any]) -> "Abroad | None":
     from isthmus.workflows.driver.delivery import brought
 
     bindings = _bindings(Path(facts["bindings"]), facts["workflow"])
-    if not bindings.remote and not any(target.image for target in bindings.steps.values()):
+    if not bindings.remote and not any(target.image for target in bindings.targets):
         return None
 
-    async def connect() -> "AsyncClient":
-        from isthmus.client import AsyncClient
-
-        return AsyncClient() if facts["server"] else await AsyncClient.embedded()
-
-    return running.Abroad(bindings=bindings, connect=connect, trust_host_keys=facts["trust"], then=brought)
+    return running.Abroad(
+        bindings=bindings, connect=lambda: _client(facts["server"]), trust_host_keys=facts["trust"], then=brought
+    )
 
 
 class _Watcher:
@@ -286,6 +295,9 @@ def plan(
         Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
     ] = None,
     workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    server: Annotated[
+        bool, typer.Option("--server", help="Sites of the server of `isthmus login`, not of this machine.")
+    ] = False,
     form: Output = Format.TABLE,
 ) -> None:
     """Where each step would go and why, and what would move. Nothing runs."""
@@ -299,8 +311,31 @@ def plan(
         opened.program.inputs(opened.given)
     found = _bindings(bindings, workflow) if bindings is not None else Bindings()
     found.check(opened.program.graph)
+    if found.named_sites() - set(found.sites):
+        found.check(opened.program.graph, _known_sites(server))
     rows = planning.plan(opened.program.graph, found)
     _show(rows, form, ["step", "where", "why", "moves"], lambda row: {**row, "moves": ", ".join(row["moves"])})
+
+
+def _known_sites(server: bool) -> list[str]:
+    """The names of the sites that a run would know."""
+    import asyncio
+
+    async def ask() -> list[str]:
+        client = await _client(server)
+        try:
+            return [site.name for site in await client.sites.list()]
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+async def _client(server: bool) -> "AsyncClient":
+    """The server of `isthmus login`, or a control plane in this process."""
+    from isthmus.client import AsyncClient
+
+    return AsyncClient() if server else await AsyncClient.embedded()
 
 
 @app.command()
@@ -323,15 +358,12 @@ def crate(
 @app.command("list")
 def list_(form: Output = Format.TABLE) -> None:
     """The runs of this machine, the newest last."""
-    from isthmus.workflows.driver.book import Book
     from isthmus.workflows.runs import Runs
 
     runs = Runs()
     found = []
     for each in runs.ids():
-        book = Book.found(runs.folder(each))
-        facts = book.facts()
-        book.close()
+        facts = {"run": each, "state": "cut off", **runs.facts(each)}
         found.append({name: facts.get(name) for name in ("run", "name", "state", "started", "ended", "process")})
     _show(found, form, ["run", "state", "took", "process"], lambda row: {**row, "took": _took(row)})
 
@@ -410,7 +442,6 @@ def clean(
 ) -> None:
     """Remove runs, their files and the results in them. Delivered outputs stay."""
     from isthmus.domain.units import Seconds
-    from isthmus.workflows.driver.book import Book
     from isthmus.workflows.runs import Runs
 
     known = Runs()
@@ -418,9 +449,8 @@ def clean(
     if not chosen:
         before = time.time() - Seconds.parse(older)
         for each in known.ids():
-            book = Book.found(known.folder(each))
-            ended = book.facts().get("ended")
-            book.close()
+            facts = known.facts(each)
+            ended = facts.get("ended") if facts else known.folder(each).stat().st_mtime
             if ended and ended < before:
                 chosen.append(each)
     freed = sum(known.remove(each) for each in chosen)

@@ -128,6 +128,7 @@ class Jobs(Noun[jobs.Jobs]):
     all = _each(jobs.Jobs.all)
     wait = _call(jobs.Jobs.wait)
     wait_many = _call(jobs.Jobs.wait_many)
+    wait_any = _call(jobs.Jobs.wait_any)
     kill = _call(jobs.Jobs.kill)
     retry = _call(jobs.Jobs.retry)
     set_priority = _call(jobs.Jobs.set_priority)

@@ -136,6 +136,16 @@ class Jobs:
             if all(job.state.ended for job in found) or (end is not None and time.monotonic() >= end):
                 return found
 
+    async def wait_any(self, jobs: Sequence[int], *, timeout_s: float | None = None) -> builtins.list[JobView]:
+        """Those of the jobs that have ended, as soon as there is one; none when `timeout_s` is over."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = POLL_S if end is None else max(0.0, min(POLL_S, end - time.monotonic()))
+            body = {"jobs": list(jobs), "wait_s": left, "any": True}
+            found = await self._connection.ask(list[JobView], "POST", "/v1/jobs/wait", body=body, wait_s=left)
+            if found or (end is not None and time.monotonic() >= end):
+                return found
+
     async def kill(self, *jobs: int) -> builtins.list[JobView]:
         """Ask for the end of jobs. What has ended is left as it is."""
         return await self._many("kill", jobs)

@@ -141,9 +141,7 @@ class Jobs:
         require(caller, Role.VIEWER, Scope.READ)
         wanted = builtins.list(dict.fromkeys(job_ids))
         deadline = self._clock.monotonic() + timeout_s
-        # One topic a job; of many, any job's, since a watch of thousands of topics would cost more.
-        topics = [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
-        with self._db.watch(*topics) as news:
+        with self._db.watch(*_topics(wanted)) as news:
             left, rows = await self._db.read(_not_ended, wanted)
             while left:
                 remaining = deadline - self._clock.monotonic()
@@ -153,6 +151,22 @@ class Jobs:
                 news.clear()
                 left, rows = await self._db.read(_from_first_that_lives, left, wanted)
         return [job_view(rows[job_id]) for job_id in wanted]
+
+    async def wait_any(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
+        """Those of the jobs that have ended, as soon as there is one; none when the time is over."""
+        require(caller, Role.VIEWER, Scope.READ)
+        wanted = builtins.list(dict.fromkeys(job_ids))
+        deadline = self._clock.monotonic() + timeout_s
+        with self._db.watch(*_topics(wanted)) as news:
+            left, _ = await self._db.read(_not_ended, wanted)
+            while len(left) == len(wanted):
+                remaining = deadline - self._clock.monotonic()
+                if remaining <= 0 or not await _in_time(news, remaining):
+                    return []
+                news.clear()
+                left, _ = await self._db.read(_not_ended, wanted)
+        rows = await self._db.read(job_rows.many, [job_id for job_id in wanted if job_id not in set(left)])
+        return [job_view(row) for row in rows.values()]
 
     async def attempts(self, caller: Caller, job_id: int) -> builtins.list[AttemptView]:
         """Its tries, the first first."""
@@ -450,6 +464,11 @@ async def _in_time(news: Any, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _topics(wanted: Sequence[int]) -> Sequence[str]:
+    """One topic a job; of many, any job's, since a watch of thousands of topics would cost more."""
+    return [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
 
 
 def _not_ended(conn: Connection, wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:

@@ -11,6 +11,9 @@ steps:
     resources: {gpus: 1, time: 2h}      # over what the step asks for
     options: {slurm: {qos: long}}
     env: {OMP_NUM_THREADS: 4}
+  score:                                # by the values of its inputs
+    - {when: {network: dense}, sites: gpu-box}
+    - cluster
 images:
   docker.io/python:3: python-sif        # what a step names -> a registered image
 """
@@ -23,10 +26,10 @@ from isthmus import documents
 from isthmus.documents import Map, place_of
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.domain.sites import SiteSpec
-from isthmus.workflows.placing import ANYWHERE, HERE, Bindings, Target
+from isthmus.workflows.placing import ANYWHERE, HERE, Bindings, Choice, Target
 
 FIELDS = ("sites", "otherwise", "steps", "images")
-TARGET = ("sites", "options", "env", "resources")
+TARGET = ("sites", "options", "env", "resources", "when")
 
 
 def read(path: Path) -> Bindings:
@@ -35,8 +38,13 @@ def read(path: Path) -> Bindings:
     if not isinstance(node, Map):
         raise Invalid("It holds no bindings.", place=f"{path}:1", hint="Write it like `steps: {train: cluster}`.")
     _known(node, FIELDS)
+    written = node.get("steps") or Map()
+    decided = {
+        name for name, each in written.items() if isinstance(each, list) and any(isinstance(one, Map) for one in each)
+    }
     return Bindings(
-        steps={name.strip("/"): _target(node["steps"], name, each) for name, each in (node.get("steps") or {}).items()},
+        steps={name.strip("/"): _target(written, name, each) for name, each in written.items() if name not in decided},
+        choices={name.strip("/"): _choices(written, name) for name in decided},
         sites={name: _site(node["sites"], name, each) for name, each in (node.get("sites") or {}).items()},
         images={name: str(each) for name, each in (node.get("images") or {}).items()},
         otherwise=_target(node, "otherwise", node.get("otherwise", HERE)),
@@ -49,6 +57,8 @@ def _target(node: Any, name: str, value: Any) -> Target:
         return Target(sites=(value,), place=place)
     if isinstance(value, list):
         return Target(sites=tuple(str(each) for each in value), place=place)
+    if isinstance(value, Map) and "when" in value and not isinstance(node[name], list):
+        raise Invalid("`when` chooses among several: write a list.", place=place_of(value, "when"))
     if not isinstance(value, Map):
         raise Invalid("It names no site.", place=place, hint=f"Write a site's name, {HERE}, or {ANYWHERE}.")
     _known(value, TARGET)
@@ -60,6 +70,14 @@ def _target(node: Any, name: str, value: Any) -> Target:
         resources=_map(value, "resources"),
         place=place,
     )
+
+
+def _choices(node: Map, name: str) -> tuple[Choice, ...]:
+    found = []
+    for each in node[name]:
+        when = _map(each, "when") if isinstance(each, Map) else {}
+        found.append(Choice({key: str(value) for key, value in when.items()}, _target(node, name, each)))
+    return tuple(found)
 
 
 def _map(node: Map, name: str) -> Mapping[str, Any]:

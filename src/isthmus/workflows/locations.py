@@ -1,11 +1,24 @@
-"""Locations: where a file's content is. ``file:///…`` here, ``https://…``, ``job:17/model.pt`` left by a job."""
+"""Locations: where a file's content is.
+
+file:///…           here
+https://…           on the network
+job:PLANE/17/m.pt   left by job 17 of the control plane with this name
+dataset:NAME@3      a version of a dataset that the control plane knows
+"""
 
 from urllib.parse import quote, unquote, urlsplit
+
+DATASET = "dataset:"
 
 
 def location(path: str) -> str:
     """The location of a path of this machine."""
     return "file://" + quote(path)
+
+
+def is_far(place: str) -> bool:
+    """Whether the control plane alone knows where it is."""
+    return place.startswith(("job:", DATASET))
 
 
 def path_of(place: str) -> str:

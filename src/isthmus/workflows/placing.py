@@ -1,12 +1,12 @@
 """Where steps go: which sites, with what, by the step's path in the workflow. What a binding file comes to."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.workflows.dataflow.graph import Graph
-from isthmus.workflows.work import Image
+from isthmus.workflows.work import Image, StepFailed
 
 if TYPE_CHECKING:
     from isthmus.domain.sites import SiteSpec
@@ -32,12 +32,25 @@ class Target:
         return self.sites == (HERE,)
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A target for those runs of a step whose inputs have these values, as texts; none: for all."""
+
+    when: Mapping[str, str]
+    target: Target
+
+    def fits(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether a run with these inputs may go there."""
+        return all(name in inputs and str(inputs[name]) == value for name, value in self.when.items())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bindings:
     """All bindings of a workflow. ``sites``: those that the file itself describes."""
 
     steps: Mapping[str, Target] = field(default_factory=dict)
     sites: "Mapping[str, SiteSpec]" = field(default_factory=dict)
+    choices: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)  # by step, where its inputs decide
     images: Mapping[str, str] = field(default_factory=dict)  # a reference that a step names -> a registered image
     otherwise: Target = Target()
 
@@ -47,23 +60,50 @@ class Bindings:
         while path:
             if path in self.steps:
                 return self.steps[path]
+            if path in self.choices:
+                return _any_of([choice.target for choice in self.choices[path]])
             path = path.rpartition("/")[0]
         return self.otherwise
 
+    def chosen(self, step: str, inputs: Mapping[str, Any]) -> Target:
+        """Where a run of the step with these inputs goes: to any of the choices that ask the most of them and fit.
+
+        Raises StepFailed where none fits.
+        """
+        path = step
+        while path and path not in self.steps:
+            if path in self.choices:
+                fitting = [choice for choice in self.choices[path] if choice.fits(inputs)]
+                if not fitting:
+                    raise StepFailed(
+                        f"None of the targets of {path} is for these inputs ({self.choices[path][0].target.place})."
+                    )
+                most = max(len(each.when) for each in fitting)
+                return _any_of([each.target for each in fitting if len(each.when) == most])
+            path = path.rpartition("/")[0]
+        return self.target(step)
+
+    @property
+    def targets(self) -> list[Target]:
+        """All that are named."""
+        chosen = (choice.target for choices in self.choices.values() for choice in choices)
+        return [*self.steps.values(), *chosen, self.otherwise]
+
     def named_sites(self) -> set[str]:
         """Every site that a binding names."""
-        named = {site for target in (*self.steps.values(), self.otherwise) for site in target.sites}
+        named = {site for target in self.targets for site in target.sites}
         return named - {HERE, ANYWHERE}
 
     @property
     def remote(self) -> bool:
         """Whether any step may leave the driver's machine."""
-        return any(not target.here for target in (*self.steps.values(), self.otherwise))
+        return any(not target.here for target in self.targets)
 
     def check(self, graph: Graph, known: Iterable[str] | None = None) -> None:
         """Raise Invalid where a binding names a step, or a site, that does not exist."""
         paths = set(step_paths(graph))
-        for step, target in self.steps.items():
+        written = {**self.steps, **{step: choices[0].target for step, choices in self.choices.items()}}
+        for step, target in written.items():
             if step not in paths:
                 raise Invalid(
                     f"There is no step {step!r} in this workflow.", place=target.place, hint=nearest(step, paths)
@@ -71,10 +111,18 @@ class Bindings:
         if known is None:
             return
         sites = {*known, *self.sites, HERE, ANYWHERE}
-        for target in (*self.steps.values(), self.otherwise):
+        for target in self.targets:
             for site in target.sites:
                 if site not in sites:
                     raise Invalid(f"There is no site {site!r}.", place=target.place, hint=nearest(site, sites))
+
+
+def _any_of(targets: Sequence[Target]) -> Target:
+    """Several targets as one, where only their sites differ; else the first."""
+    first = targets[0]
+    if any(replace(each, sites=first.sites, place=first.place) != first for each in targets):
+        return first
+    return replace(first, sites=tuple(dict.fromkeys(site for each in targets for site in each.sites)))
 
 
 def step_paths(graph: Graph, around: str = "") -> list[str]:

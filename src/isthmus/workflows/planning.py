@@ -39,6 +39,8 @@ def _where(sites: tuple[str, ...]) -> str:
 def _why(bindings: Bindings, path: str) -> str:
     found = path
     while found:
+        if found in bindings.choices:
+            return "by its inputs"
         if found in bindings.steps:
             return "bound" if found == path else f"within {found}"
         found = found.rpartition("/")[0]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from isthmus.workflows.dataflow.graph import Graph, Step
+from isthmus.workflows.hidden import Hidden
 from isthmus.workflows.work import Ended, Folders, Left, Need, Wanted, Work
 
 
@@ -31,9 +32,13 @@ class Program(Protocol):
 
     name: str
     graph: Graph
+    hidden: Hidden
 
     def inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The graph's inputs from what a person gave. Raises Invalid."""
+
+    def secrets(self) -> tuple[str, ...]:
+        """The inputs whose values must not be shown: `inputs` hides them."""
 
     def contained(self) -> str:
         """The first place where a container is required; "" if none is."""

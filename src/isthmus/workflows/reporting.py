@@ -25,6 +25,8 @@ def summary(facts: dict[str, Any], entries: list[Entry]) -> dict[str, Any]:
                 "cpu_s": 0.0,
                 "wait_s": 0.0,
                 "peak_mem": 0,
+                "moved": 0,
+                "cost": 0.0,
                 "places": {},
             },
         )
@@ -33,6 +35,8 @@ def summary(facts: dict[str, Any], entries: list[Entry]) -> dict[str, Any]:
         one["failed"] += entry.state == "failed"
         one["wall_s"] += entry.wall_s
         one["cpu_s"] += entry.cpu_s
+        one["moved"] += entry.moved
+        one["cost"] += entry.cost
         one["peak_mem"] = max(one["peak_mem"], entry.peak_mem)
         if entry.started and entry.queued:
             one["wait_s"] += max(0.0, entry.started - entry.queued)
@@ -44,6 +48,8 @@ def summary(facts: dict[str, Any], entries: list[Entry]) -> dict[str, Any]:
         "tasks": len(entries),
         "reused": sum(one["reused"] for one in steps.values()),
         "cpu_s": sum(one["cpu_s"] for one in steps.values()),
+        "moved": sum(one["moved"] for one in steps.values()),
+        "cost": sum(one["cost"] for one in steps.values()),
         "steps": steps,
     }
 
@@ -52,19 +58,26 @@ def lines(facts: dict[str, Any], entries: list[Entry]) -> list[str]:
     """The report as text: a summary by step, then a time line."""
     told = summary(facts, entries)
     took = f"{told['took_s']:.1f} s" if told["took_s"] is not None else "not ended"
+    cost = f", cost {told['cost']:.4g}" if told["cost"] else ""
     found = [
         f"{facts['run']}: {facts['state']}, {took}, {told['tasks']} tasks ({told['reused']} reused), "
-        f"{told['cpu_s']:.1f} s of CPU",
+        f"{told['cpu_s']:.1f} s of CPU, {_bytes(told['moved'])} moved{cost}",
         "",
-        f"{'STEP':30} {'TASKS':>6} {'REUSED':>6} {'RAN':>9} {'WAITED':>9} {'CPU':>9} {'PEAK':>8}  WHERE",
+        f"{'STEP':30} {'TASKS':>6} {'REUSED':>6} {'RAN':>9} {'WAITED':>9} {'CPU':>9} {'PEAK':>8} {'MOVED':>8} "
+        f"{'COST':>8}  WHERE",
     ]
     for name, one in told["steps"].items():
         where = ", ".join(f"{place} {count}" for place, count in sorted(one["places"].items()))
         found.append(
             f"{name[:30]:30} {one['tasks']:6} {one['reused']:6} {one['wall_s']:7.1f} s {one['wait_s']:7.1f} s "
-            f"{one['cpu_s']:7.1f} s {one['peak_mem'] / 1e6:5.0f} MB  {where}"
+            f"{one['cpu_s']:7.1f} s {one['peak_mem'] / 1e6:5.0f} MB {_bytes(one['moved']):>8} "
+            f"{one['cost']:8.3g}  {where}"
         )
     return [*found, "", *_time_line(facts, entries)]
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} B"
 
 
 def _time_line(facts: dict[str, Any], entries: list[Entry]) -> list[str]:

@@ -88,7 +88,7 @@ def drive(
         abroad.bindings.check(program.graph)
     inputs = program.inputs(given)
     os.makedirs(root, exist_ok=True)
-    guardian = Guardian()
+    guardian = Guardian(root)
     try:
         return asyncio.run(_drive(program, inputs, root, settings, watcher, memory, abroad, guardian))
     except asyncio.CancelledError:
@@ -168,12 +168,21 @@ async def _sites(abroad: Abroad, program: Program, run: str, fetched: Path, stac
     stack.push_async_callback(client.close)
     known = {site.name: site for site in await client.sites.list()}
     abroad.bindings.check(program.graph, known)
-    for name in sorted(abroad.bindings.named_sites() & set(abroad.bindings.sites)):
-        if name not in known:
-            known[name] = await client.sites.add(abroad.bindings.sites[name], trust_host_keys=abroad.trust_host_keys)
+    described = (abroad.bindings.named_sites() & set(abroad.bindings.sites)) - set(known)
+    specs = [abroad.bindings.sites[name] for name in sorted(described)]
+    adding = (client.sites.add(spec, trust_host_keys=abroad.trust_host_keys) for spec in specs)
+    known.update({site.name: site for site in await asyncio.gather(*adding)})
     engines = {name: frozenset(site.inventory.engines) for name, site in known.items()}
     plane = (await client.server()).instance
-    found = AtSites(client, run=run, plane=plane, images=dict(abroad.bindings.images), engines=engines, fetched=fetched)
+    found = AtSites(
+        client,
+        run=run,
+        plane=plane,
+        images=dict(abroad.bindings.images),
+        engines=engines,
+        fetched=fetched,
+        prices={name: site.spec.price for name, site in known.items() if site.spec is not None},
+    )
     stack.push_async_callback(found.end, kill=False)
     return found
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ from isthmus.settings import data_home
 from isthmus.workflows.driver.book import FILE, Book
 from isthmus.workflows.driver.results import Results
 
-LOCK = "driver.lock"
+LOCK, WITHHELD = "driver.lock", "secrets.json"
 
 
 class Runs:
@@ -44,12 +45,37 @@ class Runs:
         except FileNotFoundError:
             return []
 
+    def facts(self, run: str) -> dict[str, Any]:
+        """What is written down of a run; nothing of one that was cut off before it began."""
+        try:
+            book = Book.found(self.home / "runs" / run)
+        except NotFound:
+            return {}
+        try:
+            return book.facts()
+        finally:
+            book.close()
+
     def begin(self, facts: Mapping[str, Any]) -> tuple[Path, Book]:
         """A new run: its folder and its book."""
         name = re.sub(r"[^\w.-]+", "-", str(facts.get("name") or "run"))[:40].removesuffix(".cwl")
         run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
         folder = self.home / "runs" / run
         return folder, Book.made(folder, {**facts, "run": run, "started": time.time(), "state": "running"})
+
+    def withhold(self, folder: Path, values: Mapping[str, Any]) -> None:
+        """Keep secret inputs beside a run, for this user alone, until it has come to its end."""
+        handle = os.open(folder / WITHHELD, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w") as stream:
+            json.dump(values, stream)
+
+    def withheld(self, folder: Path) -> dict[str, Any]:
+        """The secret inputs of a run that may go on."""
+        try:
+            found: dict[str, Any] = json.loads((folder / WITHHELD).read_text())
+        except FileNotFoundError:
+            return {}
+        return found
 
     def results(self) -> Results:
         """The results of all runs."""

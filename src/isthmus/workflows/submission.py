@@ -3,8 +3,10 @@
 The job's program is `isthmus.cli.drive`. Its run lies in the job's checkpoint folder: another attempt goes on with it.
 """
 
+import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -13,19 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data import digests
-from isthmus.domain.errors import Invalid, NotFound
+from isthmus.domain.errors import Forbidden, Invalid, NotFound
 from isthmus.domain.jobs import Input, JobRequest, Output, Resources, Retry
 from isthmus.domain.reasons import Reason
 from isthmus.workflows.cwl.opening import Opened
 from isthmus.workflows.driver.results import located
+from isthmus.workflows.hidden import MASK
 from isthmus.workflows.locations import path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from isthmus.client import AsyncClient
     from isthmus.domain.views import JobView
 
 BUNDLE, ORDER, OUT = "bundle", "order.json", "out"
+LABEL, SUBMITTED = "isthmus.workflow", "isthmus.submitted"
+WITHHELD = "ISTHMUS_WORKFLOW_SECRETS"
 TOKEN_DAYS = 90
+RETRY_DAYS = 7
 
 
 async def submit(
@@ -45,7 +53,14 @@ async def submit(
     """
     server = await client.server()
     run = secrets.token_hex(6)
-    given, inputs = await _inputs(client, opened.given, run)
+    await sweep(client)
+    withheld = {name: opened.given[name] for name in opened.program.secrets() if name in opened.given}
+    given, inputs = await _inputs(client, {**opened.given, **dict.fromkeys(withheld, MASK)}, run)
+    expires = datetime.now(UTC) + timedelta(days=TOKEN_DAYS)
+    token = await client.tokens.create(named(run), scopes=("read", "jobs", "data"), expires_at=expires)
+    kept = {"ISTHMUS_TOKEN": (named(run), token.token)}
+    if withheld:
+        kept[WITHHELD] = (f"{named(run)}-inputs", json.dumps(withheld))
     with tempfile.TemporaryDirectory() as folder:
         process = _documents(opened, Path(folder))
         if bindings is not None:
@@ -60,30 +75,78 @@ async def submit(
             "bindings": bindings is not None,
             "workflow": workflow,
             "reuse": reuse,
+            "token": token.id,
+            "secrets": [name for name, _ in kept.values()],
             "settings": {"cpus": float(cpus), "stop_early": stop_early},
         }
         (Path(folder) / ORDER).write_text(json.dumps(order))
         bundle = await _dataset(client, folder, run)
-    token = await client.tokens.create(
-        f"workflow {run}", scopes=("read", "jobs", "data"), expires_at=datetime.now(UTC) + timedelta(days=TOKEN_DAYS)
-    )
-    secret = f"workflow-{run}"
-    await client.secrets.set(secret, token.token)
-    return await client.jobs.submit(
-        JobRequest(
-            name=f"workflow {opened.program.name}"[:190],
-            command=(server.python, "-m", "isthmus.cli.drive"),
-            env={"ISTHMUS_URL": client.connection.config.url, "PYTHONUNBUFFERED": "1"},
-            secrets={"ISTHMUS_TOKEN": secret},
-            resources=Resources(cpus=cpus),
-            inputs=(Input(path=BUNDLE, dataset=bundle), *inputs),
-            outputs=(Output(path=OUT, optional=True),),
-            sites=(site,),
-            checkpoint=True,
-            retry=Retry(attempts=20, on=(Reason.SIGNAL,)),
-            labels={"isthmus.workflow": opened.program.name},
+    for name, value in kept.values():
+        await client.secrets.set(name, value)
+    try:
+        return await client.jobs.submit(
+            JobRequest(
+                name=f"workflow {opened.program.name}"[:190],
+                command=(server.python, "-m", "isthmus.cli.drive"),
+                env={"ISTHMUS_URL": client.connection.config.url, "PYTHONUNBUFFERED": "1"},
+                secrets={variable: name for variable, (name, _) in kept.items()},
+                resources=Resources(cpus=cpus),
+                inputs=(Input(path=BUNDLE, dataset=bundle), *inputs),
+                outputs=(Output(path=OUT, optional=True),),
+                sites=(site,),
+                checkpoint=True,
+                retry=Retry(attempts=20, on=(Reason.SIGNAL,)),
+                labels={LABEL: opened.program.name, SUBMITTED: run},
+            )
         )
-    )
+    except BaseException:
+        await forget(client, token.id, [name for name, _ in kept.values()])
+        raise
+
+
+def named(run: str) -> str:
+    """The name of a run's token, and of the secret that holds it."""
+    return f"workflow-{run}"
+
+
+async def forget(client: "AsyncClient", token: int, names: "Iterable[str]") -> None:
+    """Remove what a run was given to speak with the server: its secrets, and then its token, by itself if need be."""
+    for name in names:
+        with contextlib.suppress(NotFound):
+            await client.secrets.remove(name)
+    with contextlib.suppress(NotFound):
+        await client.tokens.revoke(token)
+
+
+async def sweep(client: "AsyncClient") -> None:
+    """Remove tokens and secrets of one's runs that have ended without doing so: killed ones, and long failed ones.
+
+    A failed run keeps its own for a while, since `isthmus job retry` goes on with it.
+    """
+    left = {each.name: each.id for each in await client.tokens.list() if _of_a_run(each.name) and not each.revoked_at}
+    if not left:
+        return
+    names = [each.name for each in await client.secrets.list()]
+    for name, token in left.items():
+        page = await client.jobs.list(label={SUBMITTED: name.removeprefix(named(""))}, limit=1)
+        if page.jobs and not _over(page.jobs[0]):
+            continue
+        try:
+            await forget(client, token, [each for each in names if each.startswith(name)])
+        except Forbidden:
+            return  # this token may not revoke others: they end by themselves
+
+
+def _of_a_run(name: str) -> bool:
+    return re.fullmatch(named("[0-9a-f]{12}"), name) is not None
+
+
+def _over(job: "JobView") -> bool:
+    if not job.state.ended:
+        return False
+    if job.state.value != "FAILED" or job.ended_at is None:
+        return True
+    return datetime.now(UTC) - job.ended_at > timedelta(days=RETRY_DAYS)
 
 
 def _documents(opened: Opened, folder: Path) -> str:

@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isthmus.workflows.hidden import Hidden
 
 
 class StepFailed(Exception):
@@ -12,6 +16,14 @@ class StepFailed(Exception):
         self.message = message
         self.log = log
         self.exit_code = exit_code
+
+
+class InputsGone(StepFailed):
+    """What the step reads has gone from where it was left. ``places``: the locations."""
+
+    def __init__(self, message: str, places: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.places = places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +80,8 @@ class Work:
     network: bool = False
     reads: tuple[str, ...] = ()  # paths of this machine that are read where they lie
     work: str = ""  # the work folder, as the command sees it
-    secrets: tuple[str, ...] = ()  # texts that must not be shown
+    hidden: "Hidden | None" = None  # texts that must not be shown
+    success: tuple[int, ...] = (0,)  # the exit codes of a good end
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from isthmus.domain.errors import Invalid
 from isthmus.workflows import bindings
 from isthmus.workflows.dataflow.graph import Graph, Step
 from isthmus.workflows.streamflow import reading
+from isthmus.workflows.work import StepFailed
 
 OURS = """
 sites:
@@ -146,3 +147,55 @@ def test_a_binding_to_a_step_that_does_not_exist_is_an_error(tmp_path: Path) -> 
     found = reading.read(written(tmp_path, STREAMFLOW, "streamflow.yml"))
     with pytest.raises(Invalid, match="There is no step 'show'"):
         found.bindings.check(graph("prepare", "train", "any"))
+
+
+def test_inputs_decide_among_targets(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(
+        "steps:\n  train:\n    - {when: {network: dense, folds: 3}, sites: box, resources: {gpus: 1}}\n    - cluster\n"
+    )
+    found = bindings.read(tmp_path / "b.yaml")
+    found.check(graph("train"), ["box", "cluster"])
+    assert found.chosen("train", {"network": "dense", "folds": 3}).sites == ("box",)
+    assert found.chosen("train/fit", {"network": "plain", "folds": 3}).sites == ("cluster",)
+    (tmp_path / "b.yaml").write_text("steps:\n  train:\n    - {when: {network: dense}, sites: box}\n")
+    with pytest.raises(StepFailed, match="None of the targets of train"):
+        bindings.read(tmp_path / "b.yaml").chosen("train", {"network": "plain"})
+
+
+MATCHING = """
+version: v1.0
+workflows:
+  main:
+    type: cwl
+    config: {file: main.cwl}
+    bindings:
+      - step: /train
+        target: [{deployment: one}, {deployment: two}]
+        filters: [by-file]
+bindingFilters:
+  by-file:
+    type: matching
+    config:
+      filters:
+        - {target: one, job: [{port: file, match: Hello.java}]}
+        - {target: {deployment: two}, job: [{port: file, match: hello.c}, {port: compiler, match: gcc}]}
+        - {target: two, job: [{port: file, match: hello.rs}]}
+deployments:
+  one: {type: ssh, config: {nodes: [one]}}
+  two: {type: ssh, config: {nodes: [two]}}
+"""
+
+
+def test_a_matching_filter_of_streamflow(tmp_path: Path) -> None:
+    (tmp_path / "streamflow.yml").write_text(MATCHING)
+    found = reading.read(tmp_path / "streamflow.yml").bindings
+    assert found.chosen("train", {"file": "Hello.java"}).sites == ("one",)
+    assert found.chosen("train", {"file": "hello.c", "compiler": "gcc"}).sites == ("two",)
+    assert found.chosen("train", {"file": "hello.rs"}).sites == ("two",)
+    with pytest.raises(StepFailed):
+        found.chosen("train", {"file": "hello.c", "compiler": "clang"})
+    (tmp_path / "streamflow.yml").write_text(
+        MATCHING.replace("job: [{port: file, match: Hello", "jobs: [{port: file, match: Hello")
+    )
+    with pytest.raises(Invalid, match="jobs"):
+        reading.read(tmp_path / "streamflow.yml")

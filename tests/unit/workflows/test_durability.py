@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from isthmus.workflows.driver import guardian
 from tests.testbed.waiting import wait_for
 
 CHAIN = """
@@ -185,3 +186,20 @@ def test_a_run_whose_driver_is_killed_again_and_again_comes_to_its_end(tmp_path:
     assert len(set(made)) == 24
     # At a kill some steps run and some are done but not yet written down: those are done again, no others.
     assert len(made) <= 24 + kills * 12
+
+
+def test_a_step_that_its_guardian_never_heard_of_is_known_by_where_it_works(tmp_path: Path) -> None:
+    began = guardian._start_ticks(os.getpid())
+    steps = tmp_path / "steps"
+    inner = steps / "make" / "work"
+    inner.mkdir(parents=True)
+    step, other, seen = (
+        subprocess.Popen(["sleep", "100"], cwd=cwd, start_new_session=alone)
+        for cwd, alone in ((inner, True), (tmp_path, True), (inner, False))
+    )
+    try:
+        assert guardian._orphans(str(steps), began) == [step.pid]
+    finally:
+        for each in (step, other, seen):
+            each.kill()
+            each.wait()

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from isthmus.workflows.cwl import loading
-from isthmus.workflows.locations import location, path_of
+from isthmus.workflows.locations import is_far, location, path_of
 
 CONTENTS_BYTES = 64 << 10
 PIECE = 1 << 20
@@ -79,7 +79,7 @@ def _normal(file: dict[str, Any], base: str) -> dict[str, Any]:
         file.setdefault("basename", uuid.uuid4().hex)
         return file
     where = str(where)
-    if where.startswith(("job:", "_:")) or loading.is_url(where):
+    if is_far(where) or where.startswith("_:") or loading.is_url(where):
         file["location"] = where
     elif where.startswith(("file://", "/")):
         file["location"] = location(os.path.normpath(path_of(where)))

@@ -9,10 +9,11 @@ from isthmus.workflows.cwl import files, formats, inputs, types
 from isthmus.workflows.cwl.context import Context
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.model import ArrayType, CommandLineTool, Parameter, Process, RecordType, Type, UnionType
-from isthmus.workflows.locations import location, path_of
+from isthmus.workflows.locations import is_far, location, path_of
 from isthmus.workflows.work import StepFailed, Wanted, Work
 
 REPORT = "cwl.output.json"
+LISTED = {"shallow_listing": "*", "deep_listing": "**"}  # what a job must say of a folder that is listed
 
 
 class Tree(Protocol):
@@ -63,6 +64,9 @@ def wanted(context: Context, tool: CommandLineTool, work: Work) -> Wanted:
             patterns += collector.patterns(parameter.output.glob)
             if parameter.output.load_contents or parameter.load_contents:
                 texts.update(dict.fromkeys(patterns))
+            within = LISTED.get(parameter.output.load_listing or parameter.load_listing or "")
+            if within:
+                paths.update(dict.fromkeys(f"{each}/{within}" for each in patterns))
         paths.update(dict.fromkeys(patterns))
         for secondary in parameter.secondary_files:
             if "$(" in secondary.pattern or "${" in secondary.pattern:
@@ -275,7 +279,7 @@ class _Collector:
         place = str(file.get("location") or "")
         for name in ("path", "dirname", "nameroot", "nameext"):
             file.pop(name, None)
-        if not path and place and not place.startswith(("job:", "http:", "https:", "_:")):
+        if not path and place and not is_far(place) and not place.startswith(("http:", "https:", "_:")):
             path = path_of(place) or place
         if not path:
             if not place and file["class"] == "File":

@@ -12,6 +12,7 @@ from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.model import CommandLineTool, ExpressionTool, InForce
 from isthmus.workflows.cwl.staging import Stage
 from isthmus.workflows.cwl.trees import LocalTree, SiteTree
+from isthmus.workflows.hidden import Hidden
 from isthmus.workflows.locations import path_of
 from isthmus.workflows.work import Ended, Folders, Left, StepFailed, Wanted, Work
 
@@ -20,11 +21,22 @@ class ToolRun:
     """A run of a tool. `need` first, then `work`, then `collect` when it has ended. Raises StepFailed throughout."""
 
     def __init__(
-        self, tool: CommandLineTool, in_force: InForce, script: Script, given: Mapping[str, Any], *, top: bool
+        self,
+        tool: CommandLineTool,
+        in_force: InForce,
+        script: Script,
+        given: Mapping[str, Any],
+        *,
+        top: bool,
+        hidden: Hidden | None = None,
     ):
         self.tool = tool
+        self._hidden = hidden or Hidden()
         self._context = context.context(tool, in_force, script)
         self._context.inputs = inputs.ready(self._context, given, top=top)
+        for name in secrets(in_force):
+            if name in tool.inputs:
+                self._hidden.add(self._context.inputs.get(name))
         self.need, self._sizes = needs.resources(self._context)
         self.reusable = needs.reusable(self._context)
         self._stage: Stage | None = None
@@ -69,6 +81,11 @@ class ToolRun:
         if not argv:
             raise StepFailed("The tool has no command: neither a baseCommand nor arguments.")
         argv = self._launched(argv)
+        if any(self._hidden.within(word) for word in argv):
+            raise StepFailed(
+                "A secret input would stand on the command line, where everybody on the machine reads it: "
+                "hand it over by EnvVarRequirement or in a file of InitialWorkDirRequirement."
+            )
         env = {**needs.environment(now), "HOME": folders.work, "TMPDIR": folders.tmp}
         self._work = Work(
             argv=tuple(argv),
@@ -82,6 +99,8 @@ class ToolRun:
             network=needs.network(now),
             reads=tuple(sorted(stage.read)),
             work=folders.work,
+            hidden=self._hidden,
+            success=tuple(sorted(self.tool.success_codes)),
         )
         return self._work
 
@@ -135,6 +154,12 @@ class ToolRun:
         places = [*self._stage.seen.values(), *(each.location for each in self._stage.placed if each.location)]
         pairs = ((path_of(place), place) for place in places)
         return {os.path.realpath(path): place for path, place in pairs if path}
+
+
+def secrets(in_force: InForce) -> list[str]:
+    """The inputs that `cwltool:Secrets` names."""
+    asked = in_force.get("cwltool:Secrets")
+    return [str(each).rpartition("#")[2].rpartition("/")[2] for each in (asked or {}).get("secrets") or ()]
 
 
 def expression(tool: ExpressionTool, in_force: InForce, script: Script, given: Mapping[str, Any], *, top: bool) -> Any:

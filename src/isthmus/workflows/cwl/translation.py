@@ -25,6 +25,7 @@ from isthmus.workflows.cwl.model import (
     WorkflowStep,
 )
 from isthmus.workflows.dataflow.graph import MISSING, Cross, Feed, Graph, Loop, Merge, Pick, Scatter, Source, Step
+from isthmus.workflows.hidden import Hidden
 from isthmus.workflows.locations import path_of
 from isthmus.workflows.work import StepFailed
 
@@ -53,6 +54,7 @@ class CwlProgram:
     def __init__(self, process: Process, *, extra: InForce | None = None, script: Script | None = None) -> None:
         self.process = process
         self.name = process.id or "main"
+        self.hidden = Hidden()
         self._script: Script = script or Node()
         self._top = InForce().within(process)
         if extra is not None:
@@ -74,6 +76,8 @@ class CwlProgram:
                         place=one.place,
                         code="no-node",
                     )
+        for name in self.secrets():
+            self.hidden.add(given.get(name))
         try:
             ready = inputs.ready(now, given, top=True)
             if isinstance(self.process, Workflow):
@@ -81,6 +85,10 @@ class CwlProgram:
             return {name: given.get(name) for name in self.process.inputs}
         except StepFailed as error:
             raise Invalid(error.message, code="cwl-inputs") from None
+
+    def secrets(self) -> tuple[str, ...]:
+        """See Program."""
+        return tuple(name for name in tool.secrets(self._top) if name in self.process.inputs)
 
     def contained(self) -> str:
         """See Program."""
@@ -143,7 +151,7 @@ class CwlProgram:
         leaf = step.body
         assert isinstance(leaf, Leaf)
         if isinstance(leaf.process, CommandLineTool):
-            return tool.ToolRun(leaf.process, leaf.in_force, self._script, given, top=leaf.top)
+            return tool.ToolRun(leaf.process, leaf.in_force, self._script, given, top=leaf.top, hidden=self.hidden)
         if isinstance(leaf.process, ExpressionTool):
             found: dict[str, Any] = tool.expression(leaf.process, leaf.in_force, self._script, given, top=leaf.top)
             return found
@@ -159,6 +167,9 @@ class CwlProgram:
         if isinstance(step.body, Graph):
             return any(each.load_contents or each.load_listing for each in note.step.run.inputs.values())
         process = step.body.process
+        asked = step.body.in_force.get("LoadListingRequirement")
+        if asked and asked.get("loadListing", "no_listing") != "no_listing" and _takes_folders(process):
+            return True
         return any(
             each.load_contents or each.load_listing or (each.binding is not None and each.binding.load_contents)
             for each in process.inputs.values()
@@ -173,6 +184,10 @@ class CwlProgram:
         close = getattr(self._script, "close", None)
         if close is not None:
             close()
+
+
+def _takes_folders(process: Process) -> bool:
+    return any("Directory" in repr(each.type) for each in process.inputs.values())
 
 
 def _with_contents(file: dict[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,13 @@ class SiteTree:
         return found
 
     def listing(self, file: Mapping[str, Any], *, deeply: bool) -> list[dict[str, Any]]:
-        """See Tree."""
-        raise FileError(
-            f"The folder {file.get('basename')} is at a site: loadListing can't look into it. Bind the step to `here`."
-        )
+        """See Tree. Hidden files are not among them."""
+        folder = str(file.get("_inside")) + "/"
+        found = []
+        for path, entry in sorted(self._entries.items()):
+            if path.startswith(folder) and "/" not in path[len(folder) :]:
+                one = self._file(entry)
+                if entry.is_folder and deeply:
+                    one["listing"] = self.listing(one, deeply=True)
+                found.append(one)
+        return found

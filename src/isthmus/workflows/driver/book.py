@@ -22,7 +22,8 @@ create table if not exists tasks (
     task text primary key, state text not null, place text not null, folder text not null, job integer not null,
     key text not null, parts text not null, queued real not null, started real not null, ended real not null,
     exit_code integer, wall_s real not null, cpu_s real not null, peak_mem integer not null, reused text not null,
-    message text not null, log text not null, outputs text
+    message text not null, log text not null, outputs text,
+    moved integer not null default 0, cost real not null default 0
 ) without rowid;
 """
 
@@ -49,6 +50,8 @@ class Entry:
     message: str = ""
     log: str = ""
     outputs: str | None = None
+    moved: int = 0  # bytes that came from elsewhere
+    cost: float = 0.0
 
     @property
     def finished(self) -> bool:
@@ -68,6 +71,10 @@ class Book:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
         self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + SCHEMA)
         self._waiting: list[Entry] = []
+        columns = {row[1] for row in self._db.execute("pragma table_info(tasks)")}
+        for name, kind in (("moved", "integer"), ("cost", "real")):
+            if name not in columns:  # a book of an earlier version
+                self._db.execute(f"alter table tasks add column {name} {kind} not null default 0")
 
     @classmethod
     def made(cls, folder: Path, facts: Mapping[str, Any]) -> Self:
@@ -79,10 +86,14 @@ class Book:
 
     @classmethod
     def found(cls, folder: Path) -> Self:
-        """The book in a folder. Raises NotFound."""
+        """The book in a folder. Raises NotFound, also where its driver was killed before it had written anything."""
         if not (folder / FILE).exists():
             raise NotFound(f"There is no run in {folder}.")
-        return cls(folder / FILE)
+        book = cls(folder / FILE)
+        if not book.facts():
+            book.close()
+            raise NotFound(f"The run {folder.name} was cut off before it began.", hint="Run it anew.")
+        return book
 
     def note(self, **facts: Any) -> None:
         """Write down facts of the run; durable when it returns."""

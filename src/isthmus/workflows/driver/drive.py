@@ -28,7 +28,7 @@ class Places(Protocol):
     async def perform(self, task: str, start: Start, run: Run) -> "Performed":
         """Run what room was kept for, to its end. Raises StepFailed."""
 
-    def lane(self, task: str) -> str:
+    def lane(self, start: Start) -> str:
         """Which of several queues it waits in: those of one lane wait for the same room."""
 
     def full(self, lane: str) -> bool:
@@ -36,6 +36,9 @@ class Places(Protocol):
 
     def far(self, start: Start) -> bool:
         """Whether some of its files are not on this machine."""
+
+    def forget(self, task: str) -> None:
+        """What was made of a task earlier is of no use: `perform` does it anew."""
 
     async def bring(self, start: Start) -> Start:
         """The same with its files on this machine. Raises StepFailed."""
@@ -51,6 +54,8 @@ class Performed:
     folder: str = ""  # of the step on this machine
     job: int = 0
     started: float = 0.0
+    moved: int = 0  # bytes that came from elsewhere for it
+    cost: float = 0.0  # by the site's price
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Drive:
             if isinstance(instruction, Prepare):
                 self._prepare(instruction)
             elif isinstance(instruction, Start):
-                self._lane(instruction.task).ready.append(instruction)
+                self._queue(instruction)
             else:
                 self._finish = self._checked(instruction)
 
@@ -132,8 +137,14 @@ class Drive:
             return Finish(finish.outputs, ((self._program.name, error.message),))
         return finish
 
-    def _lane(self, task: str) -> "_Lane":
-        name = self._places.lane(task)
+    def _queue(self, start: Start) -> None:
+        try:
+            self._lane(start).ready.append(start)
+        except StepFailed as error:
+            self._failed(start.task, error)
+
+    def _lane(self, start: Start) -> "_Lane":
+        name = self._places.lane(start)
         found = self._lanes.get(name)
         if found is None:
             found = self._lanes[name] = _Lane(name)
@@ -233,7 +244,7 @@ class Drive:
             self._tell("reused", start.task)
             self._todo.extend(self._machine.done(start.task, recalled))
         elif not self._offer(start, run):
-            self._lane(start.task).waiting.append((start, run))
+            self._lane(start).waiting.append((start, run))
 
     def _offer(self, start: Start, run: Run) -> bool:
         try:
@@ -256,8 +267,10 @@ class Drive:
             self._todo.extend(self._machine.done(start.task, done.outputs))
 
     def _failed(self, task: str, error: StepFailed) -> None:
-        self._tell("failed", task, error.message, error.log)
-        self._todo.extend(self._machine.failed(task, error.message))
+        hidden = self._program.hidden
+        message = hidden.text(error.message)
+        self._tell("failed", task, message, hidden.text(error.log))
+        self._todo.extend(self._machine.failed(task, message))
 
     def _tell(self, kind: str, task: str, message: str = "", log: str = "") -> None:
         if self._watcher is not None:

@@ -125,11 +125,11 @@ class Here:
             if target == own or target.startswith(own + "/"):
                 target = folders.work + target[len(own) :]
             elif not target.startswith(folders.inputs + "/"):
-                source = self._outside(each, folders)
+                source = self._outside(each, folders, private=_gives_away(work, each))
                 binds.append([source, target, "rw" if each.writable or each.in_place else "ro"])
                 continue
             try:
-                self._put(each, target)
+                self._put(each, target, private=_gives_away(work, each))
             except OSError as error:
                 raise StepFailed(f"{os.path.basename(target)} can't be put in place: {error.strerror}.") from None
             path = path_of(each.location or "")
@@ -137,19 +137,19 @@ class Here:
                 binds.append([os.path.realpath(path), path, "rw" if each.in_place else "ro"])
         return binds
 
-    def _outside(self, each: Placed, folders: Folders) -> str:
+    def _outside(self, each: Placed, folders: Folders, *, private: bool) -> str:
         """Something whose place is elsewhere in the container: its content on this machine."""
         path = path_of(each.location or "")
         if path and not each.writable:
             return path
         copy = replace(each, target=f"{folders.inputs}/outside{each.target}")
-        self._put(copy, copy.target)
+        self._put(copy, copy.target, private=private)
         return copy.target
 
-    def _put(self, each: Placed, target: str) -> None:
+    def _put(self, each: Placed, target: str, *, private: bool = False) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if each.text is not None:
-            with open(target, "w", encoding="utf-8") as stream:
+            with open(target, "w", encoding="utf-8", opener=_for_me if private else None) as stream:
                 stream.write(each.text)
             return
         if each.location is None:
@@ -298,6 +298,14 @@ class Here:
             if text:
                 return text
         return ""
+
+
+def _gives_away(work: Work, each: Placed) -> bool:
+    return each.text is not None and work.hidden is not None and work.hidden.within(each.text)
+
+
+def _for_me(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _resolve(ended: "asyncio.Future[None]") -> None:

@@ -23,7 +23,7 @@ class OnThisMachine:
         self._mem = float(here.mem)
         self._names: dict[str, str] = {}  # folder -> task
 
-    def lane(self, task: str) -> str:
+    def lane(self, start: Start) -> str:
         """See Places."""
         return HERE
 
@@ -34,6 +34,9 @@ class OnThisMachine:
     def far(self, start: Start) -> bool:
         """See Places."""
         return False
+
+    def forget(self, task: str) -> None:
+        """See Places."""
 
     async def bring(self, start: Start) -> Start:
         """See Places."""

@@ -4,11 +4,12 @@ A file that a step made and that has gone since is made again, by running just t
 """
 
 import asyncio
+import copy
 import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from isthmus.workflows.dataflow.machine import Start
@@ -17,8 +18,9 @@ from isthmus.workflows.driver.drive import Performed, Places
 from isthmus.workflows.driver.results import Results, intact, located
 from isthmus.workflows.locations import path_of
 from isthmus.workflows.program import Program, Run
-from isthmus.workflows.work import StepFailed
+from isthmus.workflows.work import InputsGone, StepFailed
 
+MOST_MENDS = 3  # of one task: what goes again and again is for a person to look into
 FLUSH_S = 0.1  # what is told waits this long for more, and is then written down
 
 
@@ -59,11 +61,12 @@ class Remembering:
         self._known: dict[str, _Known] = {}
         self._makers: dict[str, str] = {}  # the folder of a step -> its task
         self._repairs: dict[str, asyncio.Task[None]] = {}
+        self._moved: dict[str, str] = {}  # what was left by one job, and made again by another
         self._flushing: asyncio.TimerHandle | None = None
 
-    def lane(self, task: str) -> str:
+    def lane(self, start: Start) -> str:
         """See Places."""
-        return self._inner.lane(task)
+        return self._inner.lane(start)
 
     def full(self, lane: str) -> bool:
         """See Places."""
@@ -73,9 +76,18 @@ class Remembering:
         """See Places."""
         return self._inner.far(start)
 
+    def forget(self, task: str) -> None:
+        """See Places."""
+        self._inner.forget(task)
+
     async def bring(self, start: Start) -> Start:
         """See Places."""
-        return await self._inner.bring(start)
+        start = self._moved_on(start)
+        try:
+            return await self._inner.bring(start)
+        except InputsGone as gone:
+            await self._make_again(gone)
+            return await self._inner.bring(self._moved_on(start))
 
     def take(self, task: str, run: Run) -> bool:
         """See Places."""
@@ -83,7 +95,7 @@ class Remembering:
 
     def recall(self, task: str, start: Start, run: Run) -> dict[str, Any] | None:
         """The outputs of a task that need not be run again."""
-        parts = run.identity(self._results.identity)
+        parts = self._program.hidden.value(run.identity(self._results.identity), self._results.mark)
         key = self._results.key(parts)
         self._known[task] = _Known(start, key, parts, time.time())
         self._keys[task] = key
@@ -106,11 +118,10 @@ class Remembering:
 
     async def perform(self, task: str, start: Start, run: Run) -> Performed:
         """See Places."""
-        known = self._known[task]
         try:
             await self._mend(start)
             self._put(task, Entry(task, "running", started=time.time()))
-            done = await self._inner.perform(task, start, run)
+            done = await self._perform_mended(task, start, run)
         except StepFailed as error:
             self._put(
                 task,
@@ -119,11 +130,17 @@ class Remembering:
                     "failed",
                     ended=time.time(),
                     exit_code=error.exit_code,
-                    message=error.message,
-                    log=error.log,
+                    message=self._program.hidden.text(error.message),
+                    log=self._program.hidden.text(error.log),
                 ),
             )
             raise
+        self._written(task, done)
+        return done
+
+    def _written(self, task: str, done: Performed) -> None:
+        """What a task made is known from now on."""
+        known = self._known[task]
         self._made(task, done.outputs)
         ended = done.ended
         self._put(
@@ -141,6 +158,8 @@ class Remembering:
                 cpu_s=ended.cpu_s if ended else 0.0,
                 peak_mem=ended.peak_mem if ended else 0,
                 outputs=json.dumps(done.outputs),
+                moved=done.moved,
+                cost=done.cost,
             ),
         )
         self._results.put(
@@ -151,7 +170,6 @@ class Remembering:
             parts=known.parts,
             outputs=done.outputs,
         )
-        return done
 
     def submitted(self, task: str, job: int, place: str) -> None:
         """A task has become a job: `show` tells it while it runs."""
@@ -179,6 +197,49 @@ class Remembering:
 
     # ---- files that have gone
 
+    async def _perform_mended(self, task: str, start: Start, run: Run) -> Performed:
+        """Run it, and if files have gone from where jobs left them, have those made and run it again."""
+        moved = self._moved_on(start)
+        if moved is not start:
+            start, run = moved, self._begun(moved)
+        for _ in range(MOST_MENDS):
+            try:
+                return await self._inner.perform(task, start, run)
+            except InputsGone as gone:
+                await self._make_again(gone)
+                start = self._moved_on(start)
+                run = self._begun(start)
+        return await self._inner.perform(task, start, run)
+
+    def _begun(self, start: Start) -> Run:
+        run = self._program.begin(start.step, start.inputs)
+        if isinstance(run, dict):
+            raise StepFailed("It turned out to need no place.")
+        return run
+
+    async def _make_again(self, gone: InputsGone) -> None:
+        makers = set()
+        for place in gone.places:
+            maker = self._makers.get(_folder(place))
+            if maker is None:
+                raise gone
+            makers.add(maker)
+        for maker in sorted(makers):
+            self._inner.forget(maker)
+        await self._repair(makers)
+
+    def _moved_on(self, start: Start) -> Start:
+        """With the files that were made again where they are now."""
+        if not any(_folder(str(file["location"])) in self._moved for file in located(start.inputs)):
+            return start
+        inputs = copy.deepcopy(start.inputs)
+        for file in located(inputs):
+            place = str(file["location"])
+            while (folder := _folder(place)) in self._moved:
+                place = self._moved[folder] + place[len(folder) :]
+            file["location"] = place
+        return replace(start, inputs=inputs)
+
     async def _mend(self, start: Start) -> None:
         """Make again what this task reads, where it has gone."""
         makers = set()
@@ -189,6 +250,9 @@ class Remembering:
                 if maker is None:
                     raise StepFailed(f"The input {path} has gone, and no step of this workflow made it.")
                 makers.add(maker)
+        await self._repair(makers)
+
+    async def _repair(self, makers: set[str]) -> None:
         for maker in sorted(makers):
             if maker not in self._repairs:
                 self._repairs[maker] = asyncio.ensure_future(self._again(maker))
@@ -201,13 +265,16 @@ class Remembering:
         """Run a task once more, and put what it makes where it was."""
         known = self._known[task]
         await self._mend(known.start)
-        run = self._program.begin(known.start.step, known.start.inputs)
-        if isinstance(run, dict):
-            return
+        run = self._begun(known.start)
         while not self._inner.take(task, run):  # noqa: ASYNC110  (rare: whoever ends next makes room)
             await asyncio.sleep(0.05)
         old = [folder for folder, maker in self._makers.items() if maker == task]
-        done = await self._inner.perform(task, known.start, run)
+        done = await self._perform_mended(task, known.start, run)
+        if done.job:
+            now = next((_folder(str(file["location"])) for file in located(done.outputs)), "")
+            self._moved.update({folder: now for folder in old if folder != now})
+            self._written(task, done)
+            return
         for folder in old:
             if folder != done.folder and done.folder:
                 shutil.rmtree(f"{folder}/work", ignore_errors=True)
@@ -218,5 +285,9 @@ class Remembering:
 
 
 def _folder(place: str) -> str:
+    """The folder of a step, or the job, that a file was left by; "" for other files."""
+    if place.startswith("job:"):
+        plane, _, rest = place.partition("/")
+        return f"{plane}/{rest.partition('/')[0]}"
     folder, work, _ = path_of(place).partition("/work/")
     return folder if work else ""

@@ -4,9 +4,12 @@ A key is a digest of those parts. A file that a step made is known by that step'
 steps is read to know it; a file from outside is known by its SHA-256, remembered while its size and times stay.
 """
 
+import contextlib
 import hashlib
+import hmac
 import json
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -45,6 +48,8 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._marks: bytes = b""
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
         self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + SCHEMA)
         self._waiting: list[tuple[Any, ...]] = []
@@ -54,6 +59,12 @@ class Results:
     def key(self, parts: Mapping[str, Any]) -> str:
         """The digest of a task's parts."""
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def mark(self, secret: str) -> str:
+        """What stands for a secret text in a task's parts: the same for the same, and of use to nobody else."""
+        if not self._marks:
+            self._marks = _key(self._path.with_name("marks.key"))
+        return f"(secret {hmac.digest(self._marks, secret.encode(), 'sha256').hex()[:16]})"
 
     def identity(self, place: str) -> str:
         """What a location's content is known by."""
@@ -155,6 +166,15 @@ class Results:
         if time.time_ns() - status.st_mtime_ns > 2_000_000_000:
             self._db.execute("insert or replace into digests values (?, ?, ?, ?, ?)", (path, *stamp, found))
         return found
+
+
+def _key(path: Path) -> bytes:
+    """A key of this machine's own, made when it is first needed."""
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.write(handle, secrets.token_bytes(32))
+        os.close(handle)
+    return path.read_bytes()
 
 
 def _split(place: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from isthmus.workflows.dataflow.machine import Start
 from isthmus.workflows.driver.drive import Performed
 from isthmus.workflows.driver.places import HERE, OnThisMachine
 from isthmus.workflows.driver.sites import AtSites
-from isthmus.workflows.locations import location
+from isthmus.workflows.locations import is_far, location
 from isthmus.workflows.placing import ANYWHERE, Bindings, Target, step_of
 from isthmus.workflows.program import Program, Run
 from isthmus.workflows.work import StepFailed
@@ -24,11 +24,17 @@ class Routing:
         self._sites = sites
         self._bindings = bindings
         self._program = program
+        self._targets: dict[str, Target] = {}  # by task
         self.keys: dict[str, str] = {}  # by task: what its content is known by
 
-    def lane(self, task: str) -> str:
+    def lane(self, start: Start) -> str:
         """See Places."""
-        return HERE if self._bindings.target(step_of(task)).here else SITES
+        return HERE if self._target(start).here else SITES
+
+    def _target(self, start: Start) -> Target:
+        if start.task not in self._targets:
+            self._targets[start.task] = self._bindings.chosen(step_of(start.task), start.inputs)
+        return self._targets[start.task]
 
     def full(self, lane: str) -> bool:
         """See Places."""
@@ -36,7 +42,7 @@ class Routing:
 
     def take(self, task: str, run: Run) -> bool:
         """See Places."""
-        return self.lane(task) == SITES or self._here.take(task, run)
+        return not self._targets[task].here or self._here.take(task, run)
 
     def recall(self, task: str, start: Start, run: Run) -> dict[str, Any] | None:
         """See Places."""
@@ -44,27 +50,32 @@ class Routing:
 
     def far(self, start: Start) -> bool:
         """See Places."""
-        return any(str(file["location"]).startswith("job:") for file in _located(start.inputs))
+        return any(is_far(str(file["location"])) for file in _located(start.inputs))
+
+    def forget(self, task: str) -> None:
+        """See Places."""
+        self._sites.forget(task)
 
     async def bring(self, start: Start) -> Start:
         """See Places."""
         inputs = copy.deepcopy(start.inputs)
         for file in _located(inputs):
-            if str(file["location"]).startswith("job:"):
+            if is_far(str(file["location"])):
                 file["location"] = location(await self._sites.fetch(str(file["location"])))
         return replace(start, inputs=inputs)
 
     async def perform(self, task: str, start: Start, run: Run) -> Performed:
         """See Places."""
-        target = self._bindings.target(step_of(task))
+        target = self._target(start)
         if not target.here:
             return await self._sites.perform(task, start, run, self._at_sites(target), self.keys.get(task, ""))
         if self.far(start):
+            moved = self._sites.far_bytes(start)
             brought = await self.bring(start)
             again = self._program.begin(brought.step, brought.inputs)
             if isinstance(again, dict):
                 raise StepFailed("It turned out to need no place.")
-            run = again
+            return replace(await self._here.perform(task, start, again, target.image), moved=moved)
         return await self._here.perform(task, start, run, target.image)
 
     def _at_sites(self, target: Target) -> Target:

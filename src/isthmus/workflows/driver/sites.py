@@ -9,35 +9,40 @@ step at the same site it is linked there, and at another the control plane bring
 """
 
 import asyncio
+import contextlib
 import hashlib
 import math
 import os
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isthmus.domain.errors import IsthmusError, NotFound
+from isthmus.domain.errors import Conflict, IsthmusError, NotFound
 from isthmus.domain.jobs import Input, JobRequest, Output, Resources, Retry
+from isthmus.domain.reasons import Reason
 from isthmus.domain.units import Bytes, Seconds
 from isthmus.runner.command import WORK
 from isthmus.workflows.dataflow.machine import Start
 from isthmus.workflows.driver.drive import Performed
-from isthmus.workflows.locations import path_of
+from isthmus.workflows.driver.results import located
+from isthmus.workflows.locations import DATASET, path_of
 from isthmus.workflows.placing import ANYWHERE, Target
 from isthmus.workflows.program import Run
-from isthmus.workflows.work import Ended, Folders, Left, LeftEntry, Need, Placed, StepFailed, Wanted, Work
+from isthmus.workflows.work import Ended, Folders, InputsGone, Left, LeftEntry, Need, Placed, StepFailed, Wanted, Work
 
 if TYPE_CHECKING:
     from isthmus.client import AsyncClient
+    from isthmus.domain.sites import Price
     from isthmus.domain.views import JobView, OutputView
 
 OWN = ".isthmus"  # our folder in a job's work folder: what is not the command's to look at
+CODE, OUTSIDE = f"{OWN}/code", f"{OWN}/outside/"
 GATHER_S = 0.02  # how long a submission waits for others to go with it
 MOST_AT_ONCE = 1000
-LOOK_S = 0.2
-MOST_LOOK_S = 2.0
+AWAY_S = 2.0
 TEXT_BYTES = 64 << 10
 MOST_TEXT = 96 << 10  # of texts in a job's variables: the kernel allows 128 KiB in one
 RUN, TASK, KEY = "isthmus.run", "isthmus.task", "isthmus.key"
@@ -45,16 +50,25 @@ RUN, TASK, KEY = "isthmus.run", "isthmus.task", "isthmus.key"
 # What the job runs first. Its words and texts come as arguments and variables: no shell reads them as its own.
 BEGIN = """\
 set -e
+success=
 while [ "$1" != -- ]; do
   case $1 in
     dir) mkdir -p "$2"; shift 2;;
     text) case $2 in */*) mkdir -p "${2%/*}";; esac; eval "printf %s \\"\\$$3\\"" > "$2"; unset "$3"; shift 3;;
     stdin) exec < "$2"; shift 2;;
+    link) mkdir -p "${3%/*}"; ln -s "$PWD/$2" "$3"; shift 3;;
+    move) mkdir -p "${3%/*}"; cp -R "$2" "$3"; shift 3;;
+    success) success=$2; shift 2;;
   esac
 done
 shift
-exec "$@"
-"""
+[ -n "$success" ] || exec "$@"
+"$@" && code=0 || code=$?
+echo "$code" > @CODE@
+case ,$success, in *",$code,"*) exit 0;; esac
+[ "$code" != 0 ] || exit 1
+exit "$code"
+""".replace("@CODE@", CODE)
 
 
 class AtSites:
@@ -69,6 +83,7 @@ class AtSites:
         images: dict[str, str],
         engines: dict[str, frozenset[str]],
         fetched: Path,
+        prices: "dict[str, Price] | None" = None,
         submitted: Callable[[str, int, str], None] | None = None,
     ) -> None:
         self._client = client
@@ -77,15 +92,21 @@ class AtSites:
         self._images = images
         self._engines = engines  # by site: the container engines there
         self._fetched = fetched
+        self._prices = prices or {}
         self.submitted = submitted
         self._waiting: list[tuple[JobRequest, asyncio.Future[int]]] = []
         self._sending: asyncio.Task[None] | None = None
         self._live: dict[int, asyncio.Future[JobView]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._more = asyncio.Event()  # there are more live jobs than are waited for
         self._datasets: dict[str, asyncio.Task[str]] = {}
         self._fetches: dict[str, asyncio.Task[str]] = {}
         self._known: dict[str, tuple[int, str]] | None = None
         self._asking: asyncio.Task[dict[str, tuple[int, str]]] | None = None
+        self._forgotten: set[str] = set()
+        self._sites: dict[int, str] = {}  # job -> where it ran
+        self._there: set[tuple[str, str]] = set()  # what this run brought to which site
+        self._secrets: dict[str, asyncio.Task[str]] = {}
 
     async def perform(self, task: str, start: Start, run: Run, target: Target, key: str) -> Performed:
         """Run it as a job to its end, or go on with the job that an earlier driver made of it. Raises StepFailed."""
@@ -102,14 +123,65 @@ class AtSites:
             if self.submitted is not None:
                 self.submitted(task, job, ",".join(target.sites))
             view = await self._ended(job)
+            self._refuse_without(view, start)
             left = await self._left(view, wanted)
-            ended = await self._how(view)
+            ended = await self._how(view, left)
         except asyncio.CancelledError:
             raise
         except IsthmusError as error:
             raise StepFailed(str(error)) from None
         outputs = run.collect(ended, left)
-        return Performed(outputs=outputs, ended=ended, place=view.site, job=job, started=began)
+        return Performed(
+            outputs=outputs,
+            ended=ended,
+            place=view.site,
+            job=job,
+            started=view.started_at.timestamp() if view.started_at else began,
+            moved=self._moved(start, view),
+            cost=self._cost(work.need, target, view),
+        )
+
+    def _moved(self, start: Start, view: "JobView") -> int:
+        """The bytes that came to the job's site for it, and were not there since an earlier job of this run."""
+        self._sites[view.id] = view.site
+        total = 0
+        for file in located(start.inputs):
+            place = str(file["location"])
+            _, job, _ = split(place)
+            if (place, view.site) in self._there or (job and self._sites.get(job) == view.site):
+                continue
+            self._there.add((place, view.site))
+            total += int(file.get("size") or _size(path_of(place)))
+        return total
+
+    def far_bytes(self, start: Start) -> int:
+        """How much of what a task reads must be brought to this machine first."""
+        far = {str(file["location"]): file for file in located(start.inputs) if split(str(file["location"]))[1]}
+        return sum(int(file.get("size") or 0) for place, file in far.items() if place not in self._fetches)
+
+    def _cost(self, need: Need, target: Target, view: "JobView") -> float:
+        price = self._prices.get(view.site)
+        if price is None:
+            return 0.0
+        asked = self._resources(need, target)
+        an_hour = (asked.cpus * price.cpu_hour + asked.gpus * price.gpu_hour + price.node_hour) * asked.nodes
+        return an_hour * _seconds(view) / 3600
+
+    def forget(self, task: str) -> None:
+        """Its earlier job is of no use any more: the next `perform` makes another."""
+        self._forgotten.add(task)
+
+    def _refuse_without(self, view: "JobView", start: Start) -> None:
+        """Raise InputsGone where the job could not get what other jobs had left."""
+        if view.reason is not Reason.STAGE:
+            return
+        gone = []
+        for file in located(start.inputs):
+            _, job, path = split(str(file["location"]))
+            if job and f"output {path} of job {job}" in view.message:
+                gone.append(str(file["location"]))
+        if gone:
+            raise InputsGone(view.message, tuple(gone))
 
     async def end(self, *, kill: bool) -> None:
         """Nothing more is waited for; with ``kill`` the jobs that run are ended."""
@@ -119,6 +191,9 @@ class AtSites:
                 task.cancel()
         if kill and live:
             await self._client.jobs.kill(*live)
+        for kept in self._secrets.values():
+            with contextlib.suppress(IsthmusError):
+                await self._client.secrets.remove(await kept)
 
     async def fetch(self, place: str) -> str:
         """The path of a copy, on this machine, of what a job left. Raises StepFailed."""
@@ -126,6 +201,9 @@ class AtSites:
             self._fetches[place] = asyncio.ensure_future(self._fetch(place))
         try:
             return await self._fetches[place]
+        except (NotFound, Conflict) as error:
+            self._fetches.pop(place, None)
+            raise InputsGone(f"{place} can't be brought here: {error}", (place,)) from None
         except IsthmusError as error:
             raise StepFailed(f"{place} can't be brought here: {error}") from None
 
@@ -141,29 +219,39 @@ class AtSites:
         inputs = []
         size = 0
         for each in work.placed:
-            inside = self._inside(each)
+            inside = self._inside(each, contained=work.image is not None)
             if each.text is not None:
                 size += len(each.text.encode())
-                if size > MOST_TEXT and WORK not in each.text:
+                if size > MOST_TEXT and WORK not in each.text and not _hides(work, each.text):
                     inputs.append(Input(path=inside, dataset=await self._text(each.text), mode="copy"))
-                    continue
-                name = f"ISTHMUS_TEXT_{len(env)}"
-                env[name] = each.text
-                begin += ["text", inside, name]
+                else:
+                    name = f"ISTHMUS_TEXT_{len(env)}"
+                    env[name] = each.text
+                    begin += ["text", inside, name]
             elif each.location is None:
                 begin += ["dir", inside]
             else:
                 inputs.append(await self._input(each, inside))
+            if inside.startswith(OUTSIDE):
+                begin += ["move" if each.writable else "link", inside, each.target]
+        if work.success != (0,):
+            begin += ["success", ",".join(map(str, work.success))]
         if work.stdin:
             begin += ["stdin", work.stdin]
+        kept = {name: await self._secret(text) for name, text in env.items() if _hides(work, text)}
         return JobRequest(
             name=self._name(task),
             command=("/bin/sh", "-c", BEGIN, "sh", *begin, "--", *work.argv),
             image=self._image(work),
-            env=env,
+            env={name: text for name, text in env.items() if name not in kept},
+            secrets=kept,
             resources=self._resources(work.need, target),
             inputs=tuple(inputs),
-            outputs=tuple(Output(path=path, optional=True, collect=False) for path in wanted.paths if path),
+            outputs=tuple(
+                Output(path=path, optional=True, collect=False)
+                for path in (*wanted.paths, *([CODE] if work.success != (0,) else []))
+                if path
+            ),
             stdout=work.stdout,
             stderr=work.stderr,
             sites=() if target.sites == (ANYWHERE,) else target.sites,
@@ -172,16 +260,28 @@ class AtSites:
             labels={RUN: self._run, TASK: task, KEY: key[:32]},
         )
 
+    async def _secret(self, text: str) -> str:
+        """The name under which the control plane keeps a secret text for this run."""
+        if text not in self._secrets:
+            self._secrets[text] = asyncio.ensure_future(self._keep(f"workflow-{secrets.token_hex(8)}", text))
+        return await self._secrets[text]
+
+    async def _keep(self, name: str, text: str) -> str:
+        await self._client.secrets.set(name, text)
+        return name
+
     def _name(self, task: str) -> str:
         kept = "".join(char if char.isalnum() or char in "_.:@+/()[]=,-" else "." for char in task)
         return f"w/{kept}"[-190:].lstrip("/.[](),=+-:@") or "step"
 
-    def _inside(self, each: Placed) -> str:
-        if each.in_place:
-            raise StepFailed("InplaceUpdateRequirement changes a file where it lies: bind the step to `here`.")
-        if not each.target.startswith(WORK + "/"):
-            raise StepFailed(f"{each.target} lies outside of the work folder: bind the step to `here`.")
-        return each.target[len(WORK) + 1 :]
+    def _inside(self, each: Placed, *, contained: bool) -> str:
+        """The path in the work folder of something that is placed. What lies elsewhere in a container is put there by
+        the job's first commands, where its image lets it."""
+        if each.target.startswith(WORK + "/"):
+            return each.target[len(WORK) + 1 :]
+        if not contained:
+            raise StepFailed(f"{each.target} lies outside of the work folder, which needs a container at the site.")
+        return f"{OUTSIDE}{each.target.lstrip('/')}"
 
     def _image(self, work: Work) -> str:
         if work.image is None:
@@ -210,11 +310,14 @@ class AtSites:
         return Resources(**found)
 
     async def _input(self, each: Placed, inside: str) -> Input:
-        mode = "copy" if each.writable else "link"
+        # What may be changed in place is changed in a copy: the step's output is the changed one.
+        mode = "copy" if each.writable or each.in_place else "link"
         assert each.location is not None
         plane, job, path = split(each.location)
         if job and plane == self.plane:
             return Input(path=inside, job=job, output=path, mode=mode)  # type: ignore[arg-type]
+        if each.location.startswith(DATASET):
+            return Input(path=inside, dataset=each.location.removeprefix(DATASET), mode=mode)  # type: ignore[arg-type]
         own = path_of(each.location)
         if not own:
             own = await self.fetch(each.location)
@@ -252,6 +355,8 @@ class AtSites:
 
     async def _earlier(self, task: str, key: str) -> int:
         """The job that an earlier driver of this run made of a task, if its content is the same."""
+        if task in self._forgotten:
+            return 0
         if self._known is None:
             if self._asking is None:
                 self._asking = asyncio.ensure_future(self._ask())
@@ -300,45 +405,53 @@ class AtSites:
         future = self._live.get(job)
         if future is None:
             future = self._live[job] = asyncio.get_running_loop().create_future()
+        self._more.set()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._look())
         return await asyncio.shield(future)
 
     async def _look(self) -> None:
-        """Ask for all live jobs at once, the more seldom the longer nothing ends."""
-        pause = LOOK_S
+        """Wait for the end of any of the live jobs, again and again: the control plane says when."""
         while self._live:
-            ids = list(self._live)
-            news = False
+            await asyncio.sleep(GATHER_S)  # what begins or ends at the same time goes together
+            self._more.clear()
             try:
-                found: list[JobView] = []
-                for first in range(0, len(ids), MOST_AT_ONCE):
-                    part = ids[first : first + MOST_AT_ONCE]
-                    found += await self._client.jobs.wait_many(part, timeout_s=pause if len(ids) == len(part) else 0.0)
+                found = await self._some_ended(list(self._live))
             except IsthmusError as error:
                 if not error.transient:
-                    for job in ids:
-                        self._live.pop(job).set_exception(error)
+                    for future in self._live.values():
+                        future.set_exception(error)
+                    self._live.clear()
                     return
-                await asyncio.sleep(MOST_LOOK_S)  # the control plane is away; its jobs go on
+                await asyncio.sleep(AWAY_S)  # the control plane is away; its jobs go on
                 continue
             for view in found:
-                if view.state.ended:
-                    news = True
-                    self._live.pop(view.id).set_result(view)
-            pause = LOOK_S if news else min(MOST_LOOK_S, pause * 1.5)
-            if len(ids) > MOST_AT_ONCE:
-                await asyncio.sleep(pause)
+                self._live.pop(view.id).set_result(view)
 
-    async def _how(self, view: "JobView") -> Ended:
+    async def _some_ended(self, jobs: list[int]) -> "list[JobView]":
+        """Those that have ended, when there are some; none when there are more jobs to wait for than these."""
+        parts = [jobs[first : first + MOST_AT_ONCE] for first in range(0, len(jobs), MOST_AT_ONCE)]
+        calls = [asyncio.ensure_future(self._client.jobs.wait_any(part)) for part in parts]
+        more = asyncio.ensure_future(self._more.wait())
+        try:
+            done, _ = await asyncio.wait({*calls, more}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (*calls, more):
+                each.cancel()
+        return [view for call in calls if call in done for view in call.result()]
+
+    async def _how(self, view: "JobView", left: Left) -> Ended:
         attempts = await self._client.jobs.attempts(view.id)
+        code = view.exit_code or 0
+        if view.state.value == "COMPLETED" and any(each.path == CODE for each in left.entries):
+            code = int(await self._text_at(view.id, CODE))
         last = attempts[-1] if attempts else None
         if view.state.value == "COMPLETED" or view.reason.value == "EXIT_CODE":
             return Ended(
-                exit_code=view.exit_code or 0,
+                exit_code=code,
                 wall_s=_seconds(view),
-                cpu_s=float(getattr(last, "cpu_s", 0.0) or 0.0),
-                peak_mem=int(getattr(last, "peak_mem", 0) or 0),
+                cpu_s=last.usage.cpu_s if last else 0.0,
+                peak_mem=last.usage.peak_mem_bytes if last else 0,
                 log="" if view.state.value == "COMPLETED" else await self._log(view.id),
             )
         why = " ".join(filter(None, (view.reason.sentence, view.message)))
@@ -380,10 +493,19 @@ class AtSites:
     async def _text_of(self, output: "OutputView") -> str:
         if output.size > TEXT_BYTES and not output.path.endswith(".json"):
             raise StepFailed(f"{output.path} has more than 64 KiB, so loadContents can't load it.")
-        path = await self._fetch(f"job:{self.plane}/{output.job}/{output.path}")
-        return await asyncio.to_thread(Path(path).read_text)
+        return await self._text_at(output.job, output.path)
+
+    async def _text_at(self, job: int, path: str) -> str:
+        return await asyncio.to_thread(Path(await self._fetch(f"job:{self.plane}/{job}/{path}")).read_text)
 
     async def _fetch(self, place: str) -> str:
+        if place.startswith(DATASET):
+            name = place.removeprefix(DATASET)
+            to = self._fetched / "datasets" / name
+            if not await asyncio.to_thread(to.exists):
+                await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
+                await self._client.datasets.download(name, to)
+            return str(to)
         plane, job, path = split(place)
         if not job or plane != self.plane:
             raise StepFailed(f"{place} was left at another control plane.")
@@ -392,6 +514,17 @@ class AtSites:
             await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
             await self._client.jobs.download(job, path, to)
         return str(to)
+
+
+def _size(path: str) -> int:
+    """The bytes of a file or folder of this machine."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path) if os.path.exists(path) else 0
+    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(path) for name in names)
+
+
+def _hides(work: Work, text: str) -> bool:
+    return work.hidden is not None and work.hidden.within(text)
 
 
 def split(place: str) -> tuple[str, int, str]:

@@ -13,7 +13,7 @@ from typing import Any
 from isthmus import documents
 from isthmus.documents import Map, place_of
 from isthmus.domain.errors import Invalid, nearest
-from isthmus.workflows.placing import Bindings, Target
+from isthmus.workflows.placing import Bindings, Choice, Target
 from isthmus.workflows.streamflow.deployments import Deployments
 
 FILE = frozenset(
@@ -26,7 +26,8 @@ WORKFLOW = frozenset({"type", "config", "bindings"})
 CONFIG = frozenset({"file", "settings", "docker"})
 BINDING = frozenset({"step", "port", "target", "filters"})
 TARGET = frozenset({"deployment", "model", "service", "locations", "resources", "workdir"})
-FILTERS = ("shuffle",)
+FILTERS = ("shuffle", "matching")
+RULE, PREDICATE = frozenset({"target", "job"}), frozenset({"port", "match"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,36 +83,46 @@ def read(path: Path, workflow: str = "") -> StreamFlow:
     folder = path.absolute().parent
     deployments = Deployments(node.get("deployments") or node.get("models") or Map(), folder)
     filters = _filters(node.get("bindingFilters") or Map())
-    steps = {}
+    steps: dict[str, Target] = {}
+    choices: dict[str, tuple[Choice, ...]] = {}
     for binding in one.get("bindings") or ():
-        step, target = _binding(binding, deployments, filters)
-        steps[step] = target
+        step, found = _binding(binding, deployments, filters)
+        if isinstance(found, Target):
+            steps[step] = found
+        else:
+            choices[step] = found
     return StreamFlow(
         name=name,
         process=str(folder / str(config["file"])),
         inputs=str(folder / str(config["settings"])) if config.get("settings") else "",
-        bindings=Bindings(steps=steps, sites=deployments.sites()),
+        bindings=Bindings(steps=steps, choices=choices, sites=deployments.sites()),
         notes=(*notes, *deployments.notes),
     )
 
 
-def _binding(node: Map, deployments: Deployments, filters: set[str]) -> tuple[str, Target]:
+Rules = list[tuple[str, str, dict[str, str]]]  # of a filter: deployment, service ("": any), values of inputs
+
+
+def _binding(
+    node: Map, deployments: Deployments, filters: Mapping[str, Rules | None]
+) -> tuple[str, Target | tuple[Choice, ...]]:
     _known(node, BINDING)
     if "port" in node:
         raise Invalid(
             f"The binding of the port {node['port']!r} can't be done: data that lies at a site is named there.",
             place=place_of(node, "port"),
-            hint="Register it (isthmus dataset add NAME --reference SITE:/path), or bind the step only.",
+            hint="Register it (isthmus dataset add NAME --reference SITE:/path), and give `location: dataset:NAME@1`.",
         )
     for name in node.get("filters") or ():
         if name not in filters:
             raise Invalid(f"There is no filter {name!r}.", place=place_of(node, "filters"), hint=nearest(name, filters))
     targets = node.get("target")
-    chosen = [
-        _target(each, deployments, place_of(node, "target"))
-        for each in (targets if isinstance(targets, list) else [targets])
-    ]
+    targets = targets if isinstance(targets, list) else [targets]
+    chosen = [_target(each, deployments, place_of(node, "target")) for each in targets]
     step = str(node.get("step", "")).strip("/")
+    rules = [rule for name in node.get("filters") or () for rule in filters[name] or ()]
+    if rules:
+        return step, _choices(targets, chosen, rules, place_of(node, "filters"))
     if len(chosen) == 1:
         return step, chosen[0]
     if any(each.image or each.options or each.resources for each in chosen):
@@ -131,11 +142,49 @@ def _target(node: Any, deployments: Deployments, place: str) -> Target:
     return deployments.target(name, str(node.get("service") or ""), int(count), place_of(node, "deployment") or place)
 
 
-def _filters(node: Mapping[str, Any]) -> set[str]:
+def _choices(targets: list[Any], chosen: list[Target], rules: Rules, place: str) -> tuple[Choice, ...]:
+    """The targets that some rule of a filter lets pass, each with what it asks of the inputs."""
+    found = []
+    for node, target in zip(targets, chosen, strict=True):
+        names = str(node.get("deployment") or node.get("model") or ""), str(node.get("service") or "")
+        found += [
+            Choice(when, target) for name, service, when in rules if name == names[0] and service in ("", names[1])
+        ]
+    if not found:
+        raise Invalid("The filter lets none of the targets pass.", place=place)
+    return tuple(found)
+
+
+def _filters(node: Mapping[str, Any]) -> dict[str, Rules | None]:
+    """The filters by name, with their rules; None: it lets all pass, in some order."""
+    found: dict[str, Rules | None] = {"shuffle": None}
     for name, each in node.items():
-        if each.get("type") not in FILTERS:
-            raise Invalid(f"Filters of type {each.get('type')!r} can't be done here.", place=place_of(node, name))
-    return set(node) | set(FILTERS)
+        kind = each.get("type")
+        if kind not in FILTERS:
+            raise Invalid(
+                f"Filters of type {kind!r} can't be done here.",
+                place=place_of(node, name),
+                hint=nearest(str(kind), FILTERS),
+            )
+        found[name] = None if kind == "shuffle" else _rules(each)
+    return found
+
+
+def _rules(node: Map) -> Rules:
+    written = (node.get("config") or Map()).get("filters")
+    if not isinstance(written, list) or not written:
+        raise Invalid("A matching filter needs a list of `filters`.", place=place_of(node, "config") or place_of(node))
+    found = []
+    for each in written:
+        _known(each, RULE)
+        target = each.get("target")
+        name, service = (target, "") if isinstance(target, str) else (target.get("deployment"), target.get("service"))
+        when = {}
+        for predicate in each.get("job") or ():
+            _known(predicate, PREDICATE)
+            when[str(predicate["port"]).strip("/")] = str(predicate["match"])
+        found.append((str(name or ""), str(service or ""), when))
+    return found
 
 
 def _known(node: Map, names: frozenset[str]) -> None:
