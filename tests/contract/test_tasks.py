@@ -499,6 +499,16 @@ def test_time_out(parallel):
     assert wait_on(add(1)) == 2
 
 
+def test_news_that_another_thread_has_taken_already_is_not_waited_for(processes):
+    assert wait_on(add(1, 2)) == 3
+    engine = running().engine
+    taken = threading.Thread(target=engine._hear, daemon=True)
+    taken.start()
+    taken.join(60)
+    assert not taken.is_alive()
+    assert wait_on(add(3, 4)) == 7
+
+
 def test_a_killed_worker_is_replaced_and_its_task_runs_again(processes, tmp_path):
     @task(returns=1)
     def dies_once(folder):

@@ -735,6 +735,8 @@ class Processes:
         news = self._nursery.news()
         if news is None:
             self._nursery_gone()
+        elif not news:
+            return
         elif news[0] == "started":
             worker = self._by_number[news[1]]
             worker.pid = news[2]
