@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _POLL_EVERY = 255  # calls between two looks for results, less one: a mask
 _POLL_OFTEN = 15  # of calls that take longer to make
+_POLL_S = 0.001  # and where these take so long
 
 
 class Program:
@@ -57,6 +59,7 @@ class Program:
         self._idle: list[Waiter] = []
         self._room: Waiter | None = None
         self._unseen: list[BaseException] = []
+        self._polled = 0.0
         self._closed = False
         self.engine = engine(self)
         if settings.checkpoint:
@@ -134,8 +137,10 @@ class Program:
                 self._submit(node)
         for path in binding.finally_delete:
             self.delete_file(path)
-        if not next(self.submitted) & _POLL_OFTEN:
+        now = time.monotonic()
+        if not next(self.submitted) & _POLL_OFTEN or now - self._polled > _POLL_S:
             self.engine.poll()
+            self._polled = now
         if self.live > self.settings.pending:
             self._back_pressure()
         if returns == 1:

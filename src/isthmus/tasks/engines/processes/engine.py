@@ -33,6 +33,9 @@ from isthmus.tasks.settings import Settings, processors
 # Work that a worker may have before it, in seconds; and in calls, so that memory is bounded.
 _AHEAD_S = 0.005
 _AHEAD = 4096
+# A task that is longer than that, and no longer than this, may wait behind one that runs, where others wait for all
+# workers anyhow: so no worker is idle while the program's own thread is busy making calls.
+_RESERVE_S = 0.1
 # A program that has looked for results so lately will look again.
 _SUBMITTING_S = 0.005
 # A worker that is silent for so long with calls queued is rung at: they may stand behind a long one.
@@ -122,7 +125,7 @@ class _Worker:
 
     __slots__ = (
         "acknowledged", "alive", "batch", "bell", "calls", "functions", "heard", "helps", "known", "leaving", "line",
-        "load", "number", "out", "payloads", "pid", "reader", "rung", "units", "why",
+        "load", "number", "out", "payloads", "pid", "reader", "reserve", "rung", "units", "why",
     )  # fmt: skip
 
     def __init__(self, number: int, line: socket.socket, bell: socket.socket) -> None:
@@ -144,12 +147,17 @@ class _Worker:
         self.out = bytearray()
         self.heard = 0.0
         self.rung = False
+        self.reserve = 0  # the call that waits behind a long one, only so that the worker has the next at hand
         self.helps: list[int] = []  # depths of its tasks that wait for their own
         self.why: BaseException | None = None
 
     def takes_calls(self) -> bool:
         """Whether there is room for more calls of the program's own."""
         return self.alive and not self.leaving and not self.helps and (self.load < _AHEAD_S or not self.calls)
+
+    def takes_reserve(self) -> bool:
+        """Whether one more call may stand behind the one that runs."""
+        return self.alive and not self.leaving and not self.helps and len(self.calls) == 1 and not self.units
 
 
 class Processes:
@@ -340,12 +348,10 @@ class Processes:
                 return  # let processors come free for it
         while self._urgent or self._ready:
             queue = self._urgent or self._ready
-            free = [
-                w
-                for w in self._workers
-                if w.alive and not w.leaving and not w.helps and (w.load < _AHEAD_S or not w.calls)
-            ]
+            free = [worker for worker in self._workers if worker.takes_calls()]
             if not free:
+                if len(queue) >= len(self._workers):
+                    self._put_behind(queue)
                 self._full = True
                 return
             free.sort(key=_load)
@@ -376,6 +382,23 @@ class Processes:
             if alone:
                 return moved
         return moved
+
+    def _put_behind(self, queue: deque[Any]) -> None:
+        """Each worker with one call gets the next one at hand, where calls are neither short nor long."""
+        for worker in self._workers:
+            if not worker.takes_reserve():
+                continue
+            while queue and (queue[0].state >= DONE or queue[0].sent_to is not None):
+                queue.popleft()
+            if not queue:
+                return
+            node = queue[0]
+            seconds = node.function.seconds
+            if not 0 <= seconds < _RESERVE_S or node.function.options.time_out or id(node) in self._solo:
+                return
+            queue.popleft()
+            worker.reserve = node.id
+            self._assign(worker, node, _AHEAD_S)
 
     def _dispatch_errands(self) -> None:
         """The deepest first: they are what others wait for. A worker whose task waits takes only what is deeper."""
@@ -594,12 +617,19 @@ class Processes:
     def _patience(self) -> float:
         """How long nothing may come before the clock is to be looked at; -1: for ever."""
         wait = -1.0
-        if any(len(worker.calls) > 1 and not worker.rung for worker in self._workers):
+        if any(self._may_ring(worker) for worker in self._workers):
             wait = _SILENT_S
         if self._deadlines:
             left = max(0.0, self._deadlines[0][0] - time.monotonic())
             wait = left if wait < 0 else min(wait, left)
         return wait
+
+    def _may_ring(self, worker: _Worker) -> bool:
+        """Whether it has calls queued that others might take, or results that it keeps."""
+        if len(worker.calls) < 2 or worker.rung:
+            return False
+        is_reserve = len(worker.calls) == 2 and worker.reserve in worker.calls
+        return not is_reserve or any(not other.calls and other.takes_calls() for other in self._workers)
 
     def _take(self, timeout_s: float) -> None:
         if not self._closed:
@@ -835,7 +865,7 @@ class Processes:
             else:
                 heapq.heappush(self._deadlines, (now + node.function.options.time_out, number, worker))
         for worker in self._workers:
-            if len(worker.calls) > 1 and not worker.rung and now - worker.heard >= _SILENT_S and worker.pid:
+            if self._may_ring(worker) and now - worker.heard >= _SILENT_S and worker.pid:
                 worker.rung = True
                 with suppress(OSError):
                     worker.bell.send(b"!")
