@@ -163,6 +163,32 @@ class Counter:
 # -- values and directions -------------------------------------------------------------------------------------
 
 
+class Bag:
+    items: dict
+
+
+@task(returns=1)
+def slow_one(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+@task(bag=INOUT)
+def fill_bag(bag):
+    slow = bag.items["slow"]
+    bag.items = {"slow": slow.result() if isinstance(slow, Future) else slow, "more": 1}
+
+
+@task(values=INOUT)
+def grow(values):
+    values["more"] = 1
+
+
+@task(returns=1)
+def spread(count):
+    return list(range(count))
+
+
 def test_futures_pass_from_task_to_task(engine):
     x = 0
     for _ in range(200):
@@ -265,6 +291,31 @@ def test_futures_in_arrays_of_objects(engine):
     assert wait_on(total(values)) == 5
     assert wait_on(values).tolist() == [2, 3]
     assert wait_on(add(np.array([1, "a"], dtype=object)[:1])).dtype == object
+
+
+def test_a_future_within_an_object_that_a_task_writes_is_waited_for(parallel):
+    bag = Bag()
+    bag.items = {"slow": slow_one(0.2)}
+    fill_bag(bag)
+    assert wait_on(bag).items == {"slow": 0.2, "more": 1}
+
+
+def test_a_container_is_given_back_itself_where_tasks_only_changed_it(engine):
+    values = {"a": 1, "b": [1, 2]}
+    grow(values)
+    assert wait_on(values) is values
+    assert values == {"a": 1, "b": [1, 2], "more": 1}
+
+
+def test_a_call_says_how_many_values_it_gives(engine):
+    found = spread(3, returns=3)
+    assert list(wait_on(found)) == [0, 1, 2]
+
+
+def test_an_object_of_no_program_is_deleted_without_starting_one():
+    assert running() is None
+    assert not delete_object([1])
+    assert running() is None
 
 
 def test_a_placeholder_stands_for_its_value_after_it_was_waited_for(parallel):

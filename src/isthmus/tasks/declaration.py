@@ -194,8 +194,18 @@ class Shape:
 def number_of_returns(task: Task) -> int | str:
     """How many values a call gives; a string is looked up at each call (an argument, a global or a number)."""
     returns = task.options.returns
-    if returns is None:
-        return _found_returns(task.function)
+    return _found_returns(task.function) if returns is None else _number(task, returns)
+
+
+def returns_of_call(task: Task, kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | str | None]:
+    """The keywords that are the function's own, and what a `returns=` among the others says for this call."""
+    if "returns" not in kwargs or "returns" in task.shape.index or "returns" in task.shape.keyword_only:
+        return kwargs, None
+    given = kwargs["returns"]
+    return {name: value for name, value in kwargs.items() if name != "returns"}, _number(task, given)
+
+
+def _number(task: Task, returns: Any) -> int | str:
     if isinstance(returns, bool):
         return int(returns)
     if isinstance(returns, int):

@@ -7,6 +7,7 @@ the one that started the worker; so nested tasks have the same semantics, and on
 import atexit
 import contextlib
 import itertools
+import operator
 import os
 import shutil
 import sys
@@ -21,7 +22,7 @@ from isthmus.tasks.binding import Binding
 from isthmus.tasks.calls import PLAIN, Encoding, is_object_array
 from isthmus.tasks.checkpoint import Checkpoint
 from isthmus.tasks.constraints import units
-from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task
+from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task, returns_of_call
 from isthmus.tasks.engines.base import Engine
 from isthmus.tasks.expressions import evaluate
 from isthmus.tasks.failures import COMPSsException, TaskCancelled
@@ -110,8 +111,9 @@ class Program:
             task, args, kwargs, result = special.before(self, task, args, kwargs)
             if result is not special.NOTHING:
                 return result
+        kwargs, count = returns_of_call(task, kwargs)
         binding = Binding(self, task, args, kwargs)
-        returns = _returns(task, binding)
+        returns = _returns(task, binding, task.shape.returns if count is None else count)
         if task.is_job:
             if self._jobs is None:
                 from isthmus.tasks.jobs import Jobs
@@ -393,14 +395,14 @@ class Program:
                 # It is the program's own again. A placeholder, which can't be updated, goes on standing for its datum.
                 self.tracker.forget(value)
             value = updated
-        if kind is list:
-            if any(type(item) not in PLAIN for item in value):
-                return [self._synchronised(item) for item in value]
-        elif kind is tuple:
-            return tuple(self._synchronised(item) for item in value)
-        elif kind is dict:
-            return {key: self._synchronised(item) for key, item in value.items()}
-        elif is_object_array(value):
+        # Where nothing in it stands for something else, the container itself is given back.
+        if kind is list or kind is tuple:
+            items = [item if type(item) in PLAIN else self._synchronised(item) for item in value]
+            return value if all(map(operator.is_, items, value)) else kind(items)
+        if kind is dict:
+            found = {key: self._synchronised(item) for key, item in value.items()}
+            return value if all(found[key] is item for key, item in value.items()) else found
+        if is_object_array(value):
             made = value.copy()
             for place, item in enumerate(value.flat):
                 made.flat[place] = self._synchronised(item)
@@ -483,13 +485,13 @@ class Program:
 
     def datum_of(self, value: Any) -> Datum:
         """The datum that an object stands for; new where it stood for none."""
-        with self.lock:
-            datum = self.tracker.find(value)
-            if datum is None:
-                stored = self.engine.put(value)
+        datum = self.tracker.find(value)
+        if datum is None:
+            stored = self.engine.put(value)  # waits for futures that stand in the object: not while locked
+            with self.lock:
                 datum = Datum(self.graph.version(value=stored), self.engine.in_place)
                 self.tracker.track(value, datum)
-            return datum
+        return datum
 
     def file(self, path: str) -> Datum:
         """The datum of a file or folder."""
@@ -612,9 +614,8 @@ class Program:
                 watcher.close()
 
 
-def _returns(task: Task, binding: Binding) -> int:
+def _returns(task: Task, binding: Binding, count: int | str) -> int:
     """How many values this call gives, where that depends on it."""
-    count = task.shape.returns
     if isinstance(count, int):
         return count
     value = evaluate(count, binding.names, task.function.__globals__)

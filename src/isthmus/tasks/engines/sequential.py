@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from isthmus.domain.errors import NotFound, nearest
-from isthmus.tasks.declaration import CANCEL_SUCCESSORS, IGNORE, RETRY, Task
+from isthmus.tasks.declaration import CANCEL_SUCCESSORS, IGNORE, RETRY, Task, returns_of_call
 from isthmus.tasks.failures import COMPSsException
 from isthmus.tasks.functions import body_of
 from isthmus.tasks.settings import Settings
@@ -53,7 +53,7 @@ class Sequential:
                 return result
         if any(group in self._cancelled for group in self._groups):
             return None
-        _ = task.shape
+        kwargs, _ = returns_of_call(task, kwargs)
         options = task.options
         body = body_of(task)
         attempts = 1 + (options.retries if options.on_failure == RETRY else 0)
