@@ -184,6 +184,20 @@ def grow(values):
     values["more"] = 1
 
 
+@task(blocks=COLLECTION_IN, returns=1)
+def total_of(blocks):
+    return sum(sum(block) for block in blocks)
+
+
+def break_file(path):
+    raise RuntimeError(path)
+
+
+@task(values=INOUT)
+def raise_all(values):
+    values[:] = [value + 1 for value in values]
+
+
 @task(returns=1)
 def spread(count):
     return list(range(count))
@@ -300,6 +314,16 @@ def test_a_future_within_an_object_that_a_task_writes_is_waited_for(parallel):
     assert wait_on(bag).items == {"slow": 0.2, "more": 1}
 
 
+def test_a_future_put_into_a_list_that_tasks_know_is_its_value_where_it_arrives(engine):
+    blocks = [[1], [2]]
+    assert wait_on(total_of(blocks)) == 3
+    blocks[0][0] = add(9)
+    assert wait_on(total_of(blocks)) == 12
+    blocks[1][0] = add(19)
+    raise_all(blocks[1])
+    assert wait_on(blocks[1]) == [21]
+
+
 def test_a_container_is_given_back_itself_where_tasks_only_changed_it(engine):
     values = {"a": 1, "b": [1, 2]}
     grow(values)
@@ -310,6 +334,14 @@ def test_a_container_is_given_back_itself_where_tasks_only_changed_it(engine):
 def test_a_call_says_how_many_values_it_gives(engine):
     found = spread(3, returns=3)
     assert list(wait_on(found)) == [0, 1, 2]
+
+
+def test_ignore_puts_the_declared_file(engine, tmp_path):
+    (tmp_path / "usual").write_text("usual")
+    target = tmp_path / "target"
+    on_failure(management="IGNORE", path=str(tmp_path / "usual"))(task(path=FILE_OUT)(break_file))(str(target))
+    with open_file(str(target)) as file:
+        assert file.read() == "usual"
 
 
 def test_an_object_of_no_program_is_deleted_without_starting_one():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex, type(Ellipsis)})
 
 Where = int | str | None  # a place among the positional arguments, a keyword, or nowhere (a file)
-Path = tuple[Any, ...]  # keys into a collection
+Path = tuple[Any, ...]  # keys into a collection; for a file, its parameter and its absolute path
 
 
 class Leaf:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound, nearest
 from isthmus.tasks import settings as configuration
+from isthmus.tasks.advice import Advice
 from isthmus.tasks.binding import Binding
 from isthmus.tasks.calls import PLAIN, Encoding, is_object_array
-from isthmus.tasks.checkpoint import Checkpoint
+from isthmus.tasks.checkpoint import Checkpoint, copy_whole
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task, returns_of_call
 from isthmus.tasks.engines.base import Engine
@@ -49,6 +50,7 @@ class Program:
         self.lock = threading.RLock()
         self.graph = Graph()
         self.tracker = Tracker()
+        self.advice = Advice(self.tracker)
         self.live = 0
         self.submitted = itertools.count(1)
         self.watchers: list[Watcher] = watchers(settings)
@@ -101,6 +103,7 @@ class Program:
         if self.live > self.settings.pending:
             self._back_pressure()
         if len(made) == 1:
+            made[0].unused = task
             return made[0]
         return made or None
 
@@ -146,6 +149,7 @@ class Program:
         if self.live > self.settings.pending:
             self._back_pressure()
         if returns == 1:
+            made[0].unused = task
             return made[0]
         return made or None
 
@@ -248,6 +252,11 @@ class Program:
             values.append(self.engine.put(value))
         before = {where: inputs[index] for where, index in (encoding.refs if encoding is not None else ())}
         for where, path in outs:
+            if where is None and path:
+                if path[0] in given:
+                    copy_whole(os.fspath(given[path[0]]), path[1])
+                values.append(None)
+                continue
             name = task.shape.names[where] if isinstance(where, int) and where < len(task.shape.names) else str(where)
             if name in given:
                 values.append(self.engine.put(given[name]))
@@ -562,7 +571,10 @@ class Program:
                 if type(item) not in PLAIN:
                     self.delete_object(item)
         with self.lock:
-            return self.tracker.forget(value) is not None or type(value) is Future
+            if type(value) is Future:
+                value.unused = None
+                return True
+            return self.tracker.forget(value) is not None
 
     # -- the whole ---------------------------------------------------------------------------------------------
 
@@ -605,6 +617,7 @@ class Program:
                         self._idle.append(waiter)
                 if waiter is not None:
                     self.engine.wait(waiter, None)
+                self.advice.close()
         finally:
             self._closed = True
             if self._jobs is not None:

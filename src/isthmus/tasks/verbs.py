@@ -63,4 +63,4 @@ def delete_object(*values: Any) -> bool:
     From a destructor, too, after the program's end: it starts nothing.
     """
     program = running()
-    return program is not None and all([program.delete_object(value) for value in values])
+    return program is not None and all(program.delete_object(value) for value in values)

@@ -19,8 +19,8 @@ def compss_start(log_level: str = "off", tracing: bool = False, interactive: boo
 
 
 def compss_stop(code: int = 0, _hard_stop: bool = False) -> None:
-    """Wait for all tasks and stop the runtime."""
-    programs.stop(kill=_hard_stop)
+    """Wait for all tasks and stop the runtime; with another code than 0, cancel what is left."""
+    programs.stop(kill=_hard_stop or code != 0)
 
 
 def compss_file_exists(*file_name: Any) -> Any:

@@ -15,20 +15,20 @@ def _fragment(size: int, frag_size: int, draw: Callable[[], float]) -> Fragment:
     return [[draw() for _ in range(size)] for _ in range(frag_size)]
 
 
-@task(returns=list)
+@task(returns=list)  # type: ignore[untyped-decorator]
 def gen_random(size: int, frag_size: int, seed: int) -> Fragment:
     """`frag_size` rows of `size` numbers from 0 to 1."""
     return _fragment(size, frag_size, random.Random(seed).random)
 
 
-@task(returns=list)
+@task(returns=list)  # type: ignore[untyped-decorator]
 def gen_normal(size: int, frag_size: int, seed: int) -> Fragment:
     """`frag_size` rows of `size` numbers of the standard normal distribution."""
     rng = random.Random(seed)
     return _fragment(size, frag_size, lambda: rng.gauss(0.0, 1.0))
 
 
-@task(returns=list)
+@task(returns=list)  # type: ignore[untyped-decorator]
 def gen_uniform(size: int, frag_size: int, seed: int) -> Fragment:
     """`frag_size` rows of `size` numbers from -1 to 1."""
     rng = random.Random(seed)
