@@ -189,6 +189,29 @@ def total_of(blocks):
     return sum(sum(block) for block in blocks)
 
 
+@task(returns=1, nested=False)
+def inner_plain(x):
+    return [2 * x]
+
+
+@task(returns=1)
+def outer_plain(x):
+    found = inner_plain(x)
+    return [type(found).__name__, found[0]]
+
+
+@task(returns=1)
+def deeper(x):
+    return slow_one(0.05)
+
+
+@task(returns=1)
+def outer_fails():
+    for i in range(4):
+        deeper(i)
+    return 1 / 0
+
+
 def break_file(path):
     raise RuntimeError(path)
 
@@ -448,6 +471,17 @@ def test_priority_goes_first(parallel):
 
 def test_nested_tasks_need_no_more_than_two_workers(engine):
     assert wait_on(fibonacci(11)) == 89
+
+
+def test_a_task_that_is_not_nested_is_a_plain_call_within_a_task(parallel):
+    assert wait_on(outer_plain(3)) == ["list", 6]
+
+
+def test_what_a_task_that_fails_has_called_does_not_hold_up_the_next(processes):
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            wait_on(outer_fails())
+        assert wait_on([outer_plain(1), outer_plain(2)]) == [["list", 2], ["list", 4]]
 
 
 def test_nested_dependencies_and_what_is_not_waited_for(engine, tmp_path):

@@ -72,6 +72,10 @@ class Program:
 
     def call(self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Add a call to the graph. Gives None, a future, or a list of them. Blocks while too many tasks wait."""
+        if self.engine.depth and not (task.options.nested or self.settings.nested):
+            from isthmus.tasks.engines.sequential import Sequential
+
+            return Sequential(self.settings).call(task, args, kwargs)
         shape = task._shape or task.shape
         if not shape.simple or kwargs or self.checkpoint is not None or not shape.required <= len(args) <= shape.most:
             return self._call(task, args, kwargs)
