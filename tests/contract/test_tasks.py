@@ -216,6 +216,12 @@ def break_file(path):
     raise RuntimeError(path)
 
 
+@task(given={Type: TABLE["DICTIONARY_INOUT"]})
+def raise_values(given):
+    for key in given:
+        given[key] = [item + 1 for item in given[key]]
+
+
 @task(values=INOUT)
 def raise_all(values):
     values[:] = [value + 1 for value in values]
@@ -365,6 +371,13 @@ def test_ignore_puts_the_declared_file(engine, tmp_path):
     on_failure(management="IGNORE", path=str(tmp_path / "usual"))(task(path=FILE_OUT)(break_file))(str(target))
     with open_file(str(target)) as file:
         assert file.read() == "usual"
+
+
+def test_a_dictionary_by_objects_that_are_equal_only_to_themselves(engine):
+    first, second = Bag(), Bag()
+    given = {first: [1], second: [2]}
+    raise_values(given)
+    assert list(wait_on(given).values()) == [[2], [3]]
 
 
 def test_an_object_of_no_program_is_deleted_without_starting_one():

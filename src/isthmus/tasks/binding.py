@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound
 from isthmus.tasks import directions
-from isthmus.tasks.calls import PLAIN, Encoding, Leaf, Path, Where, is_object_array
+from isthmus.tasks.calls import PLAIN, Encoding, Leaf, Nth, Path, Where, is_object_array
 from isthmus.tasks.declaration import Shape, Task, place_of
 from isthmus.tasks.directions import DEFAULT, Parameter
 from isthmus.tasks.futures import Future
@@ -29,6 +29,11 @@ _NESTING = (Future, list, tuple, dict, object)
 def _holds_placeholders(value: Any) -> bool:
     """Whether a list is one of placeholders: then each is a datum, however shallow the collection is said to be."""
     return type(value) is list and any(type(item) is object or _holds_placeholders(item) for item in value)
+
+
+def _step(key: Any, place: int) -> Any:
+    """A dictionary's key as it stands in a path."""
+    return key if type(key) in PLAIN or isinstance(key, tuple | frozenset) else Nth(place)
 
 
 def _settle(value: Any) -> None:
@@ -202,8 +207,8 @@ class Binding:
                 return leaf
         if isinstance(value, dict):
             return {
-                key: self._collection(where, (*path, key), item, how, depth - 1, f"{name}[{key!r}]")
-                for key, item in value.items()
+                key: self._collection(where, (*path, _step(key, place)), item, how, depth - 1, f"{name}[{key!r}]")
+                for place, (key, item) in enumerate(value.items())
             }
         items = [
             self._collection(where, (*path, place), item, how, depth - 1, f"{name}[{place}]")

@@ -27,6 +27,12 @@ class Leaf:
         return Leaf, (self.index,)
 
 
+class Nth(NamedTuple):
+    """In a path: the dictionary's value at this place, where its key is an object that no copy is equal to."""
+
+    place: int
+
+
 class Encoding(NamedTuple):
     """What is not plain about the arguments of a call."""
 
@@ -101,6 +107,6 @@ def results(
                 continue
             found = args[where] if isinstance(where, int) else keywords[where]
             for key in path:
-                found = found[key]
+                found = list(found.values())[key.place] if type(key) is Nth else found[key]
             values.append(found)
     return values

@@ -261,7 +261,8 @@ def task(*args: Any, **given: Any) -> Any:
     Arguments are the directions of parameters (see `isthmus.tasks.directions`; IN where nothing is said) and:
     `returns` (a number, a type, a tuple of types; found out when not given), `priority`, `on_failure` (RETRY,
     FAIL, IGNORE, CANCEL_SUCCESSORS), `defaults`, `time_out` in seconds, `target_direction` of `self`, `varargs_type`,
-    `is_replicated`, `cache_returns`, `nested` (False: within a task a call of it is a plain call), and for calls that become jobs `site`, `image`, `resources`.
+    `is_replicated`, `cache_returns`, `nested` (False: within a task a call of it is a plain call), and for calls that
+    become jobs `site`, `image`, `resources`.
     Raises Invalid for what is none of these, naming the nearest right word.
     """
     if len(args) == 1 and not given and callable(args[0]):

@@ -1,4 +1,7 @@
-"""`@task`. As in PyCOMPSs, a task that a task calls runs where it is called, unless ISTHMUS_TASKS_NESTED says otherwise."""
+"""`@task`. As in PyCOMPSs, a task that a task calls runs where it is called.
+
+Unless ISTHMUS_TASKS_NESTED, or @task(nested=True), says otherwise.
+"""
 
 from typing import Any
 
