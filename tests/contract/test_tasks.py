@@ -222,6 +222,11 @@ def raise_values(given):
         given[key] = [item + 1 for item in given[key]]
 
 
+@task(returns=1)
+def draw(generator):
+    return float(generator.random_sample())
+
+
 @task(values=INOUT)
 def raise_all(values):
     values[:] = [value + 1 for value in values]
@@ -378,6 +383,12 @@ def test_a_dictionary_by_objects_that_are_equal_only_to_themselves(engine):
     given = {first: [1], second: [2]}
     raise_values(given)
     assert list(wait_on(given).values()) == [[2], [3]]
+
+
+def test_tasks_that_draw_from_one_generator_draw_the_same_each_time(parallel):
+    drawn = wait_on([draw(np.random.RandomState(7)) for _ in range(3)])
+    shared = np.random.RandomState(7)
+    assert wait_on([draw(shared) for _ in range(3)]) == drawn
 
 
 def test_an_object_of_no_program_is_deleted_without_starting_one():

@@ -4,6 +4,7 @@ Accesses are collected first, while nothing is locked, and applied to the graph 
 so that a task that is given the same datum twice does not wait for itself.
 """
 
+import copy
 import operator
 import os
 import warnings
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _IMMUTABLE = (int, float, str, bytes, bool, type(None), complex, tuple, frozenset)
 # Within what is only read these stand for data, or hold what does. A bare object() is a placeholder.
 _NESTING = (Future, list, tuple, dict, object)
+
+
+# Generators of random numbers, of numpy and Python: whoever draws changes them.
+_GENERATORS = frozenset({"RandomState", "Generator", "Random"})
 
 
 def _holds_placeholders(value: Any) -> bool:
@@ -141,6 +146,9 @@ class Binding:
                     return nested
             if datum is None and program.advice.knows_parts:
                 program.advice.takes(self._task, name, value)
+            if datum is None and program.engine.in_place and type(value).__name__ in _GENERATORS:
+                # Threads that draw from one would each time share its numbers out differently.
+                return copy.deepcopy(value)
             if datum is None and program.engine.in_place and how.kind != directions.STREAM:
                 datum = program.datum_of(value)
             if direction == "IN_DELETE" and type(value) is not Future:
