@@ -3,6 +3,9 @@
     make bench NAME=tasks              all cases and engines, and the peers
     python bench/tasks.py CASE …       some of them
     python bench/tasks.py --no-peers   ours alone
+    python bench/tasks.py --engine processes array_s cold_start_s peak_mb
+
+A run that has not ended after --limit seconds is given up, and said on stderr; one that took a third is not repeated.
 
 Prints JSON lines, one a case and engine. Each case of each side is a process of its own with two workers; a peer is
 installed into a virtual environment under $BENCH_PEERS (or .bench-peers) the first time. What is measured, and what the
@@ -15,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +67,21 @@ def python_of(peer: str) -> str | None:
     return str(python)
 
 
-def measure(python: str, side: str, case: str, times: int) -> float | None:
+def measure(python: str, side: str, case: str, times: int, limit_s: float) -> float | None:
     """The median of some runs of one case on one side, each a process of its own."""
     # All sides alike: a worker's numerical library takes one thread, as two workers have two cores.
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     env["PATH"] = f"{Path(python).parent}:{env['PATH']}"  # Parsl starts programs of its own
-    found = []
-    for _ in range(times):
+    found: list[float] = []
+    begin = time.monotonic()
+    while len(found) < times and (not found or time.monotonic() - begin < limit_s / 3):
         try:
             said = subprocess.run(
-                [python, str(WORK), side, case], env=env, capture_output=True, text=True, timeout=300, check=True
+                [python, str(WORK), side, case], env=env, capture_output=True, text=True, timeout=limit_s, check=True
             )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            print(f"{side} {case}: {str(error.stderr)[-600:]}", file=sys.stderr)
+            said_last = error.stderr or b""
+            print(f"{side} {case}: {type(error).__name__}: {str(said_last)[-600:]}", file=sys.stderr)
             return None
         found.append(float(said.stdout.split()[-1]))
     return statistics.median(found)
@@ -87,6 +93,7 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="ours alone, beside the bounds")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="some of the engines")
     parser.add_argument("--times", type=int, default=3, help="runs of each case; the median is taken")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds that one run of a case may take")
     words = parser.parse_args()
     peers = {} if words.no_peers else {name: python for name in PEERS if (python := python_of(name))}
     ray = python_of("ray") if not words.no_peers or "ray" in (words.engine or ()) else None
@@ -97,7 +104,7 @@ def main() -> None:
             python = sys.executable if engine != "ray" else ray
             if python is None or (case in OURS_ONLY and engine != "processes"):
                 continue
-            value = measure(python, f"isthmus-{engine}", case, words.times)
+            value = measure(python, f"isthmus-{engine}", case, words.times, words.limit)
             if value is not None:
                 ours[engine] = value
                 ratio = value / bound if more_is_better else bound / value
@@ -105,10 +112,10 @@ def main() -> None:
         if case in OURS_ONLY:
             continue
         if case == "matmul_s":
-            peer = measure(sys.executable, "numpy", case, words.times)
+            peer = measure(sys.executable, "numpy", case, words.times, words.limit)
             beside(case, ours, "numpy, one thread", peer, more_is_better)
         for name, python in peers.items():
-            beside(case, ours, PEERS[name][0], measure(python, name, case, words.times), more_is_better)
+            beside(case, ours, PEERS[name][0], measure(python, name, case, words.times, words.limit), more_is_better)
 
 
 def beside(case: str, ours: dict[str, float], label: str, peer: float | None, more_is_better: bool) -> None:

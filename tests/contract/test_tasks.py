@@ -163,6 +163,80 @@ class Counter:
 # -- values and directions -------------------------------------------------------------------------------------
 
 
+class Bag:
+    items: dict
+
+
+@task(returns=1)
+def slow_one(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+@task(bag=INOUT)
+def fill_bag(bag):
+    slow = bag.items["slow"]
+    bag.items = {"slow": slow.result() if isinstance(slow, Future) else slow, "more": 1}
+
+
+@task(values=INOUT)
+def grow(values):
+    values["more"] = 1
+
+
+@task(blocks=COLLECTION_IN, returns=1)
+def total_of(blocks):
+    return sum(sum(block) for block in blocks)
+
+
+@task(returns=1, nested=False)
+def inner_plain(x):
+    return [2 * x]
+
+
+@task(returns=1)
+def outer_plain(x):
+    found = inner_plain(x)
+    return [type(found).__name__, found[0]]
+
+
+@task(returns=1)
+def deeper(x):
+    return slow_one(0.05)
+
+
+@task(returns=1)
+def outer_fails():
+    for i in range(4):
+        deeper(i)
+    return 1 / 0
+
+
+def break_file(path):
+    raise RuntimeError(path)
+
+
+@task(given={Type: TABLE["DICTIONARY_INOUT"]})
+def raise_values(given):
+    for key in given:
+        given[key] = [item + 1 for item in given[key]]
+
+
+@task(returns=1)
+def draw(generator):
+    return float(generator.random_sample())
+
+
+@task(values=INOUT)
+def raise_all(values):
+    values[:] = [value + 1 for value in values]
+
+
+@task(returns=1)
+def spread(count):
+    return list(range(count))
+
+
 def test_futures_pass_from_task_to_task(engine):
     x = 0
     for _ in range(200):
@@ -267,6 +341,62 @@ def test_futures_in_arrays_of_objects(engine):
     assert wait_on(add(np.array([1, "a"], dtype=object)[:1])).dtype == object
 
 
+def test_a_future_within_an_object_that_a_task_writes_is_waited_for(parallel):
+    bag = Bag()
+    bag.items = {"slow": slow_one(0.2)}
+    fill_bag(bag)
+    assert wait_on(bag).items == {"slow": 0.2, "more": 1}
+
+
+def test_a_future_put_into_a_list_that_tasks_know_is_its_value_where_it_arrives(engine):
+    blocks = [[1], [2]]
+    assert wait_on(total_of(blocks)) == 3
+    blocks[0][0] = add(9)
+    assert wait_on(total_of(blocks)) == 12
+    blocks[1][0] = add(19)
+    raise_all(blocks[1])
+    assert wait_on(blocks[1]) == [21]
+
+
+def test_a_container_is_given_back_itself_where_tasks_only_changed_it(engine):
+    values = {"a": 1, "b": [1, 2]}
+    grow(values)
+    assert wait_on(values) is values
+    assert values == {"a": 1, "b": [1, 2], "more": 1}
+
+
+def test_a_call_says_how_many_values_it_gives(engine):
+    found = spread(3, returns=3)
+    assert list(wait_on(found)) == [0, 1, 2]
+
+
+def test_ignore_puts_the_declared_file(engine, tmp_path):
+    (tmp_path / "usual").write_text("usual")
+    target = tmp_path / "target"
+    on_failure(management="IGNORE", path=str(tmp_path / "usual"))(task(path=FILE_OUT)(break_file))(str(target))
+    with open_file(str(target)) as file:
+        assert file.read() == "usual"
+
+
+def test_a_dictionary_by_objects_that_are_equal_only_to_themselves(engine):
+    first, second = Bag(), Bag()
+    given = {first: [1], second: [2]}
+    raise_values(given)
+    assert list(wait_on(given).values()) == [[2], [3]]
+
+
+def test_tasks_that_draw_from_one_generator_draw_the_same_each_time(parallel):
+    drawn = wait_on([draw(np.random.RandomState(7)) for _ in range(3)])
+    shared = np.random.RandomState(7)
+    assert wait_on([draw(shared) for _ in range(3)]) == drawn
+
+
+def test_an_object_of_no_program_is_deleted_without_starting_one():
+    assert running() is None
+    assert not delete_object([1])
+    assert running() is None
+
+
 def test_a_placeholder_stands_for_its_value_after_it_was_waited_for(parallel):
     out = [[object() for _ in range(2)] for _ in range(2)]
     split(np.arange(16.0).reshape(4, 4), out)
@@ -365,6 +495,17 @@ def test_priority_goes_first(parallel):
 
 def test_nested_tasks_need_no_more_than_two_workers(engine):
     assert wait_on(fibonacci(11)) == 89
+
+
+def test_a_task_that_is_not_nested_is_a_plain_call_within_a_task(parallel):
+    assert wait_on(outer_plain(3)) == ["list", 6]
+
+
+def test_what_a_task_that_fails_has_called_does_not_hold_up_the_next(processes):
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            wait_on(outer_fails())
+        assert wait_on([outer_plain(1), outer_plain(2)]) == [["list", 2], ["list", 4]]
 
 
 def test_nested_dependencies_and_what_is_not_waited_for(engine, tmp_path):
@@ -497,6 +638,16 @@ def test_time_out(parallel):
         wait_on(long())
     assert time.monotonic() - begin < 10
     assert wait_on(add(1)) == 2
+
+
+def test_news_that_another_thread_has_taken_already_is_not_waited_for(processes):
+    assert wait_on(add(1, 2)) == 3
+    engine = running().engine
+    taken = threading.Thread(target=engine._hear, daemon=True)
+    taken.start()
+    taken.join(60)
+    assert not taken.is_alive()
+    assert wait_on(add(3, 4)) == 7
 
 
 def test_a_killed_worker_is_replaced_and_its_task_runs_again(processes, tmp_path):

@@ -4,6 +4,7 @@ Accesses are collected first, while nothing is locked, and applied to the graph 
 so that a task that is given the same datum twice does not wait for itself.
 """
 
+import copy
 import operator
 import os
 import warnings
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound
 from isthmus.tasks import directions
-from isthmus.tasks.calls import PLAIN, Encoding, Leaf, Path, Where, is_object_array
+from isthmus.tasks.calls import PLAIN, Encoding, Leaf, Nth, Path, Where, is_object_array
 from isthmus.tasks.declaration import Shape, Task, place_of
 from isthmus.tasks.directions import DEFAULT, Parameter
 from isthmus.tasks.futures import Future
@@ -26,9 +27,30 @@ _IMMUTABLE = (int, float, str, bytes, bool, type(None), complex, tuple, frozense
 _NESTING = (Future, list, tuple, dict, object)
 
 
+# Generators of random numbers, of numpy and Python: whoever draws changes them.
+_GENERATORS = frozenset({"RandomState", "Generator", "Random"})
+
+
 def _holds_placeholders(value: Any) -> bool:
     """Whether a list is one of placeholders: then each is a datum, however shallow the collection is said to be."""
     return type(value) is list and any(type(item) is object or _holds_placeholders(item) for item in value)
+
+
+def _step(key: Any, place: int) -> Any:
+    """A dictionary's key as it stands in a path."""
+    return key if type(key) in PLAIN or isinstance(key, tuple | frozenset) else Nth(place)
+
+
+def _settle(value: Any) -> None:
+    """Put their values in the place of futures within lists and dicts that a task will change in place. Blocks."""
+    kind = type(value)
+    if kind is not list and kind is not dict:
+        return
+    for place, item in list(enumerate(value)) if kind is list else list(value.items()):
+        if type(item) is Future:
+            value[place] = item.result()
+        else:
+            _settle(item)
 
 
 class Binding:
@@ -115,12 +137,18 @@ class Binding:
         else:
             datum = program.tracker.find(value)
         if direction in ("IN", "IN_DELETE"):
-            if datum is None:
-                value = self._listed(value)
-            if datum is None and type(value) in (list, tuple, dict):
-                nested = self._nested(value)
+            if datum is None or self._is_live(datum, value):
+                given = self._listed(value)
+                nested = self._nested(given) if type(given) in (list, tuple, dict) else given
                 if nested is not value:
+                    if datum is not None:
+                        self._read(datum)  # before its next writer
                     return nested
+            if datum is None and program.advice.knows_parts:
+                program.advice.takes(self._task, name, value)
+            if datum is None and program.engine.in_place and type(value).__name__ in _GENERATORS:
+                # Threads that draw from one would each time share its numbers out differently.
+                return copy.deepcopy(value)
             if datum is None and program.engine.in_place and how.kind != directions.STREAM:
                 datum = program.datum_of(value)
             if direction == "IN_DELETE" and type(value) is not Future:
@@ -132,8 +160,19 @@ class Binding:
             if isinstance(value, _IMMUTABLE):
                 self._say_immutable(name, value)
                 return value
+            if program.engine.in_place:
+                _settle(value)
+            if program.advice.knows_parts:
+                program.advice.takes(self._task, name, value)
             datum = program.datum_of(value)
+            program.advice.writes(self._task, name, value)
+        elif self._is_live(datum, value):
+            _settle(value)
         return self._write(where, path, datum, direction, value)
+
+    def _is_live(self, datum: Datum, value: Any) -> bool:
+        """Whether the program's own object is the datum's value now, with what the program has put into it since."""
+        return datum.in_place and type(value) is not Future and datum.version.producer is None
 
     def _listed(self, value: Any) -> Any:
         """A numpy array of futures or placeholders as the list that a task will see; anything else as it is."""
@@ -171,11 +210,13 @@ class Binding:
             return None
         datum = self._program.tracker.find(value)
         if datum is not None and not how.writes:
-            return self._read(datum)
+            leaf = self._read(datum)
+            if not self._is_live(datum, value):
+                return leaf
         if isinstance(value, dict):
             return {
-                key: self._collection(where, (*path, key), item, how, depth - 1, f"{name}[{key!r}]")
-                for key, item in value.items()
+                key: self._collection(where, (*path, _step(key, place)), item, how, depth - 1, f"{name}[{key!r}]")
+                for place, (key, item) in enumerate(value.items())
             }
         items = [
             self._collection(where, (*path, place), item, how, depth - 1, f"{name}[{place}]")
@@ -210,11 +251,11 @@ class Binding:
         if how.direction == "IN":
             self._read(datum)
         elif how.direction == "IN_DELETE":
-            self._write(None, (), datum, "INOUT", None)
+            self._write(None, (name, path), datum, "INOUT", None)
             self.files.append(path)
             self.finally_delete.append(path)
         else:
-            self._write(None, (), datum, how.direction, None)
+            self._write(None, (name, path), datum, how.direction, None)
             self.files.append(path)
         return os.fspath(value)
 
@@ -281,7 +322,7 @@ class Binding:
 
     def _pack(self, where: Where, tree: Any) -> Any:
         try:
-            return self._program.engine.pack(tree)
+            packed = self._program.engine.pack(tree)
         except Exception as error:
             if isinstance(error, MemoryError):
                 raise
@@ -292,6 +333,11 @@ class Binding:
                 place=place_of(self._task.function),
                 hint="Give what can be pickled, or make it inside the task.",
             ) from error
+        if type(packed) is not tuple and hasattr(packed, "nbytes") and packed is not tree:
+            name = next((n for n, v in self.names.items() if v is tree), "")
+            if name:
+                self._program.advice.copied(self._task, name, tree, packed.name, packed.nbytes)
+        return packed
 
     def apply(self, node: Node) -> None:
         """Make the accesses. The caller holds the program's lock."""

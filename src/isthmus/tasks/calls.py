@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex, type(Ellipsis)})
 
 Where = int | str | None  # a place among the positional arguments, a keyword, or nowhere (a file)
-Path = tuple[Any, ...]  # keys into a collection
+Path = tuple[Any, ...]  # keys into a collection; for a file, its parameter and its absolute path
 
 
 class Leaf:
@@ -25,6 +25,12 @@ class Leaf:
 
     def __reduce__(self) -> Any:
         return Leaf, (self.index,)
+
+
+class Nth(NamedTuple):
+    """In a path: the dictionary's value at this place, where its key is an object that no copy is equal to."""
+
+    place: int
 
 
 class Encoding(NamedTuple):
@@ -101,6 +107,6 @@ def results(
                 continue
             found = args[where] if isinstance(where, int) else keywords[where]
             for key in path:
-                found = found[key]
+                found = list(found.values())[key.place] if type(key) is Nth else found[key]
             values.append(found)
     return values

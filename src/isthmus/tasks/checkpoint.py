@@ -49,7 +49,7 @@ class Checkpoint:
             kept = f"{self._path(node)}.{number}"
             if not os.path.exists(kept):
                 return None
-            _copy(kept, path)
+            copy_whole(kept, path)
         self.taken += 1
         self._files.pop(node, None)
         return [self._engine.put(value) for value in values]
@@ -63,7 +63,7 @@ class Checkpoint:
         for number, written in enumerate(files):
             if not os.path.exists(written):
                 return
-            _copy(written, f"{path}.{number}")
+            copy_whole(written, f"{path}.{number}")
         with suppress(pickle.PicklingError, TypeError, AttributeError):
             data = pickle.dumps([self._engine.get(value) for value in values], 5)
             with open(path + ".part", "wb") as file:
@@ -120,7 +120,7 @@ class Checkpoint:
         return found
 
 
-def _copy(source: str, target: str) -> None:
+def copy_whole(source: str, target: str) -> None:
     """A file or folder, there as a whole or not at all."""
     part = f"{target}.part"
     if os.path.isdir(source):

@@ -58,6 +58,7 @@ class Options:
     computing_nodes: Any = 1
     chunk_size: int = 0  # @reduction: how many elements a step takes; 0: all at once
     is_reduce: bool = False
+    nested: bool = True  # a call of it within a task is a task too; else a plain call
     site: str = ""  # run as a job of the platform, there
     image: str = ""
     resources: Mapping[str, Any] = field(default_factory=dict)
@@ -194,8 +195,18 @@ class Shape:
 def number_of_returns(task: Task) -> int | str:
     """How many values a call gives; a string is looked up at each call (an argument, a global or a number)."""
     returns = task.options.returns
-    if returns is None:
-        return _found_returns(task.function)
+    return _found_returns(task.function) if returns is None else _number(task, returns)
+
+
+def returns_of_call(task: Task, kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | str | None]:
+    """The keywords that are the function's own, and what a `returns=` among the others says for this call."""
+    if "returns" not in kwargs or "returns" in task.shape.index or "returns" in task.shape.keyword_only:
+        return kwargs, None
+    given = kwargs["returns"]
+    return {name: value for name, value in kwargs.items() if name != "returns"}, _number(task, given)
+
+
+def _number(task: Task, returns: Any) -> int | str:
     if isinstance(returns, bool):
         return int(returns)
     if isinstance(returns, int):
@@ -250,7 +261,8 @@ def task(*args: Any, **given: Any) -> Any:
     Arguments are the directions of parameters (see `isthmus.tasks.directions`; IN where nothing is said) and:
     `returns` (a number, a type, a tuple of types; found out when not given), `priority`, `on_failure` (RETRY,
     FAIL, IGNORE, CANCEL_SUCCESSORS), `defaults`, `time_out` in seconds, `target_direction` of `self`, `varargs_type`,
-    `is_replicated`, `cache_returns`, and for calls that become jobs `site`, `image`, `resources`.
+    `is_replicated`, `cache_returns`, `nested` (False: within a task a call of it is a plain call), and for calls that
+    become jobs `site`, `image`, `resources`.
     Raises Invalid for what is none of these, naming the nearest right word.
     """
     if len(args) == 1 and not given and callable(args[0]):

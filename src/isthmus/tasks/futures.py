@@ -36,5 +36,17 @@ class Future(Datum):
             return f"<future {self.version.id}, of {self.version.producer.function.name}>"
         return f"<future {self.version.id}, {'failed' if self.version.error else 'done'}>"
 
+    def __del__(self) -> None:
+        if self.unused is not None and self.version.error is None:
+            _say_unused(self.unused)
+
     def __reduce__(self) -> Any:
         raise TypeError("A future can't be pickled by itself: pass it to a task, or wait_on it.")
+
+
+def _say_unused(task: Any) -> None:
+    from isthmus.tasks.program import running
+
+    program = running()
+    if program is not None and program.advice is not None:
+        program.advice.unused(task)

@@ -38,13 +38,14 @@ class Version:
 class Datum:
     """One thing that tasks read and write, at its latest version."""
 
-    __slots__ = ("commuting", "in_place", "readers", "version")
+    __slots__ = ("commuting", "in_place", "readers", "unused", "version")
 
     def __init__(self, version: Version, in_place: bool = False) -> None:
         self.version = version
         self.in_place = in_place
         self.readers: list[Node] | None = None
         self.commuting: Commuting | None = None
+        self.unused: Any = None  # the task whose only result it is, as long as nobody has looked at it
 
 
 class Commuting:
@@ -134,6 +135,7 @@ class Graph:
 
     def read(self, node: Node, datum: Datum) -> int:
         """The task reads the datum as it is now. Returns the place in `node.inputs`."""
+        datum.unused = None
         self._close(datum)
         version = datum.version
         self._await(node, version)
@@ -150,6 +152,7 @@ class Graph:
 
         Returns the place in `node.inputs`, or -1.
         """
+        datum.unused = None
         self._close(datum)
         before = datum.version
         place = -1
@@ -165,6 +168,7 @@ class Graph:
 
     def commute(self, node: Node, datum: Datum, *, exclusive: bool = True) -> int:
         """The task changes the datum in any order with others that do. Returns the place in `node.inputs`."""
+        datum.unused = None
         group = datum.commuting
         if group is not None and group.exclusive != exclusive:
             self._close(datum)
@@ -229,7 +233,8 @@ class Graph:
         return [one for one in ready if type(one) is not Node or one.state < DONE], lost
 
     def close(self, datum: Datum) -> None:
-        """No more tasks commute on it: its last version comes when those that do have ended."""
+        """No more tasks commute on it: its last version comes when those that do have ended. It is waited for."""
+        datum.unused = None
         self._close(datum)
 
     # -- inside ------------------------------------------------------------------------------------------------

@@ -41,11 +41,14 @@ def reduction(*, chunk_size: Any = 0, is_reduce: bool = True) -> Callable[[Any],
     return lambda thing: _task(thing).redeclare(chunk_size=number if is_reduce else 0, is_reduce=is_reduce)
 
 
-def implement(*, source_class: str, method: str) -> Callable[[Any], Task]:
+def implement(*, method: str, source_class: str = "", sourceClass: str = "") -> Callable[[Any], Task]:
     """This task is another way to do what `method` of `source_class` does:
 
-    the first whose constraints can be met is taken.
+    the first whose constraints can be met is taken. `sourceClass`: as older programs spell it.
     """
+    source_class = source_class or sourceClass
+    if not source_class:
+        raise Invalid("@implement needs source_class: the module or class of what it stands for.", place="@implement")
 
     def mark(thing: Any) -> Task:
         task = _task(thing)

@@ -7,20 +7,23 @@ the one that started the worker; so nested tasks have the same semantics, and on
 import atexit
 import contextlib
 import itertools
+import operator
 import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound, nearest
 from isthmus.tasks import settings as configuration
+from isthmus.tasks.advice import Advice
 from isthmus.tasks.binding import Binding
 from isthmus.tasks.calls import PLAIN, Encoding, is_object_array
-from isthmus.tasks.checkpoint import Checkpoint
+from isthmus.tasks.checkpoint import Checkpoint, copy_whole
 from isthmus.tasks.constraints import units
-from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task
+from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task, returns_of_call
 from isthmus.tasks.engines.base import Engine
 from isthmus.tasks.expressions import evaluate
 from isthmus.tasks.failures import COMPSsException, TaskCancelled
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 _POLL_EVERY = 255  # calls between two looks for results, less one: a mask
 _POLL_OFTEN = 15  # of calls that take longer to make
+_POLL_S = 0.001  # and where these take so long
 
 
 class Program:
@@ -46,6 +50,7 @@ class Program:
         self.lock = threading.RLock()
         self.graph = Graph()
         self.tracker = Tracker()
+        self.advice = Advice(self.tracker)
         self.live = 0
         self.submitted = itertools.count(1)
         self.watchers: list[Watcher] = watchers(settings)
@@ -57,6 +62,7 @@ class Program:
         self._idle: list[Waiter] = []
         self._room: Waiter | None = None
         self._unseen: list[BaseException] = []
+        self._polled = 0.0
         self._closed = False
         self.engine = engine(self)
         if settings.checkpoint:
@@ -66,6 +72,10 @@ class Program:
 
     def call(self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Add a call to the graph. Gives None, a future, or a list of them. Blocks while too many tasks wait."""
+        if self.engine.depth and not (task.options.nested or self.settings.nested):
+            from isthmus.tasks.engines.sequential import Sequential
+
+            return Sequential(self.settings).call(task, args, kwargs)
         shape = task._shape or task.shape
         if not shape.simple or kwargs or self.checkpoint is not None or not shape.required <= len(args) <= shape.most:
             return self._call(task, args, kwargs)
@@ -97,6 +107,7 @@ class Program:
         if self.live > self.settings.pending:
             self._back_pressure()
         if len(made) == 1:
+            made[0].unused = task
             return made[0]
         return made or None
 
@@ -107,8 +118,9 @@ class Program:
             task, args, kwargs, result = special.before(self, task, args, kwargs)
             if result is not special.NOTHING:
                 return result
+        kwargs, count = returns_of_call(task, kwargs)
         binding = Binding(self, task, args, kwargs)
-        returns = _returns(task, binding)
+        returns = _returns(task, binding, task.shape.returns if count is None else count)
         if task.is_job:
             if self._jobs is None:
                 from isthmus.tasks.jobs import Jobs
@@ -134,11 +146,14 @@ class Program:
                 self._submit(node)
         for path in binding.finally_delete:
             self.delete_file(path)
-        if not next(self.submitted) & _POLL_OFTEN:
+        now = time.monotonic()
+        if not next(self.submitted) & _POLL_OFTEN or now - self._polled > _POLL_S:
             self.engine.poll()
+            self._polled = now
         if self.live > self.settings.pending:
             self._back_pressure()
         if returns == 1:
+            made[0].unused = task
             return made[0]
         return made or None
 
@@ -241,6 +256,11 @@ class Program:
             values.append(self.engine.put(value))
         before = {where: inputs[index] for where, index in (encoding.refs if encoding is not None else ())}
         for where, path in outs:
+            if where is None and path:
+                if path[0] in given:
+                    copy_whole(os.fspath(given[path[0]]), path[1])
+                values.append(None)
+                continue
             name = task.shape.names[where] if isinstance(where, int) and where < len(task.shape.names) else str(where)
             if name in given:
                 values.append(self.engine.put(given[name]))
@@ -388,14 +408,14 @@ class Program:
                 # It is the program's own again. A placeholder, which can't be updated, goes on standing for its datum.
                 self.tracker.forget(value)
             value = updated
-        if kind is list:
-            if any(type(item) not in PLAIN for item in value):
-                return [self._synchronised(item) for item in value]
-        elif kind is tuple:
-            return tuple(self._synchronised(item) for item in value)
-        elif kind is dict:
-            return {key: self._synchronised(item) for key, item in value.items()}
-        elif is_object_array(value):
+        # Where nothing in it stands for something else, the container itself is given back.
+        if kind is list or kind is tuple:
+            items = [item if type(item) in PLAIN else self._synchronised(item) for item in value]
+            return value if all(map(operator.is_, items, value)) else kind(items)
+        if kind is dict:
+            found = {key: self._synchronised(item) for key, item in value.items()}
+            return value if all(found[key] is item for key, item in value.items()) else found
+        if is_object_array(value):
             made = value.copy()
             for place, item in enumerate(value.flat):
                 made.flat[place] = self._synchronised(item)
@@ -478,13 +498,13 @@ class Program:
 
     def datum_of(self, value: Any) -> Datum:
         """The datum that an object stands for; new where it stood for none."""
-        with self.lock:
-            datum = self.tracker.find(value)
-            if datum is None:
-                stored = self.engine.put(value)
+        datum = self.tracker.find(value)
+        if datum is None:
+            stored = self.engine.put(value)  # waits for futures that stand in the object: not while locked
+            with self.lock:
                 datum = Datum(self.graph.version(value=stored), self.engine.in_place)
                 self.tracker.track(value, datum)
-            return datum
+        return datum
 
     def file(self, path: str) -> Datum:
         """The datum of a file or folder."""
@@ -555,7 +575,10 @@ class Program:
                 if type(item) not in PLAIN:
                     self.delete_object(item)
         with self.lock:
-            return self.tracker.forget(value) is not None or type(value) is Future
+            if type(value) is Future:
+                value.unused = None
+                return True
+            return self.tracker.forget(value) is not None
 
     # -- the whole ---------------------------------------------------------------------------------------------
 
@@ -598,6 +621,7 @@ class Program:
                         self._idle.append(waiter)
                 if waiter is not None:
                     self.engine.wait(waiter, None)
+                self.advice.close()
         finally:
             self._closed = True
             if self._jobs is not None:
@@ -607,9 +631,8 @@ class Program:
                 watcher.close()
 
 
-def _returns(task: Task, binding: Binding) -> int:
+def _returns(task: Task, binding: Binding, count: int | str) -> int:
     """How many values this call gives, where that depends on it."""
-    count = task.shape.returns
     if isinstance(count, int):
         return count
     value = evaluate(count, binding.names, task.function.__globals__)

@@ -5,6 +5,7 @@ ISTHMUS_TASKS_WORKERS    how many at once; else the processors that this process
 ISTHMUS_TASKS_MEMORY     bytes of shared memory before values go to disk; else half of what is free there
 ISTHMUS_TASKS_PENDING    tasks that may wait before a call blocks (20000)
 ISTHMUS_TASKS_START      fork (the default) or spawn: how worker processes begin
+ISTHMUS_TASKS_NESTED     1: tasks within tasks of a PyCOMPSs program are tasks too; else plain calls, as there
 ISTHMUS_TASKS_CHECKPOINT a folder: results are kept there, and a program that is run again takes them
 ISTHMUS_TASKS_TRACE      a file that gets the trace at the end: .json (Chrome, Perfetto) or .prv (Paraver)
 ISTHMUS_TASKS_GRAPH      a file that gets the graph at the end: .svg or .dot
@@ -30,6 +31,7 @@ class Settings:
     memory_bytes: int = 0
     pending: int = 20_000
     start: str = "fork"
+    nested: bool = False
     checkpoint: str = ""
     trace: str = ""
     graph: str = ""
@@ -43,6 +45,7 @@ _VARIABLES = {
     "memory_bytes": "ISTHMUS_TASKS_MEMORY",
     "pending": "ISTHMUS_TASKS_PENDING",
     "start": "ISTHMUS_TASKS_START",
+    "nested": "ISTHMUS_TASKS_NESTED",
     "checkpoint": "ISTHMUS_TASKS_CHECKPOINT",
     "trace": "ISTHMUS_TASKS_TRACE",
     "graph": "ISTHMUS_TASKS_GRAPH",

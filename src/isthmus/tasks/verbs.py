@@ -1,9 +1,9 @@
-"""What a program says besides calling tasks. Each starts the program if nothing has."""
+"""What a program says besides calling tasks. Each but `delete_object` starts the program if nothing has."""
 
 from typing import Any
 
 from isthmus.tasks.futures import Future
-from isthmus.tasks.program import current
+from isthmus.tasks.program import current, running
 
 
 def wait_on(*values: Any) -> Any:
@@ -58,6 +58,9 @@ def file_exists(path: Any) -> bool:
 
 
 def delete_object(*values: Any) -> bool:
-    """The program won't use these again: what tasks know of them goes. Whether tasks knew all of them."""
-    known = [current().delete_object(value) for value in values]
-    return all(known)
+    """The program won't use these again: what tasks know of them goes. Whether tasks knew all of them.
+
+    From a destructor, too, after the program's end: it starts nothing.
+    """
+    program = running()
+    return program is not None and all(program.delete_object(value) for value in values)

@@ -9,7 +9,7 @@ it says so and is called again if its input is. Tasks that a task calls run wher
 import pickle
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -74,6 +74,15 @@ def run(task: Any, returns: int, args: Any, encoding: Any, count: int, *given: A
     return (ended, *values) if count else ended
 
 
+def _runs(task: Any) -> Callable[..., Any]:
+    """What Ray runs for calls of this task."""
+
+    def call(*sent: Any) -> Any:
+        return run(task, *sent)
+
+    return call
+
+
 def _own(value: Any) -> Any:
     """Ray's arrays are read-only views of its store; a task may change what it is given."""
     flags = getattr(value, "flags", None)
@@ -104,9 +113,8 @@ class RayEngine:
         self._program = program
         self._settings = settings
         self.workers = settings.workers or processors()
-        self._tasks: dict[int, Any] = {}
         self._sent: dict[Node, Any] = {}
-        self._remotes: dict[tuple[int, int], Any] = {}
+        self._remotes: dict[tuple[int, int, int], Any] = {}
         self._owns = False
 
     def start(self) -> None:
@@ -125,7 +133,6 @@ class RayEngine:
             ray.init(**options)
             self._owns = True
         self.workers = int(ray.cluster_resources().get("CPU", self.workers))
-        self._run = ray.remote(run)
 
     def nodes(self) -> list[Node]:
         """The tasks that Ray has."""
@@ -156,9 +163,6 @@ class RayEngine:
     def _send(self, node: Node) -> None:
         task = node.function
         outputs, encoding = node.outputs or [], node.encoding
-        held = self._tasks.get(task.number)
-        if held is None:
-            held = self._tasks[task.number] = self._ray.put(task)
         given = [self._held(version.value) for version in node.inputs or ()]
         sent = None
         returns = len(outputs)
@@ -172,8 +176,8 @@ class RayEngine:
                 else:
                     packed.append((where, (kind, what)))
             sent = (encoding.refs, packed, encoding.outs, encoding.keywords)
-        remote = self._remote(len(outputs), node.units)
-        made = remote.remote(held, returns, node.args, sent, len(outputs), *given)
+        remote = self._remote(task, len(outputs), node.units)
+        made = remote.remote(returns, node.args, sent, len(outputs), *given)
         end, *values = made if outputs else [made]
         for version, value in zip(outputs, values, strict=True):
             version.value = value
@@ -187,12 +191,14 @@ class RayEngine:
             timer.daemon = True
             timer.start()
 
-    def _remote(self, outputs: int, units: int) -> Any:
-        remote = self._remotes.get((outputs, units))
+    def _remote(self, task: Any, outputs: int, units: int) -> Any:
+        remote = self._remotes.get((task.number, outputs, units))
         if remote is None:
-            # What has failed is called again by the policy, not by Ray.
-            remote = self._run.options(num_returns=1 + outputs, num_cpus=units, max_retries=0)
-            self._remotes[outputs, units] = remote
+            # A remote function for each task: Ray sends it to a worker once, not with each call. What has failed is
+            # called again by the policy, not by Ray.
+            options = self._ray.remote(_runs(task)).options
+            remote = options(num_returns=1 + outputs, num_cpus=units, max_retries=0, name=task.name)
+            self._remotes[task.number, outputs, units] = remote
         return remote
 
     def _held(self, value: Any) -> Any:

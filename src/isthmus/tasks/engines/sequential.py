@@ -12,7 +12,9 @@ from contextlib import suppress
 from typing import Any
 
 from isthmus.domain.errors import NotFound, nearest
-from isthmus.tasks.declaration import CANCEL_SUCCESSORS, IGNORE, RETRY, Task
+from isthmus.tasks.checkpoint import copy_whole
+from isthmus.tasks.declaration import CANCEL_SUCCESSORS, IGNORE, RETRY, Task, returns_of_call
+from isthmus.tasks.directions import DIRECTORY, FILE
 from isthmus.tasks.failures import COMPSsException
 from isthmus.tasks.functions import body_of
 from isthmus.tasks.settings import Settings
@@ -38,6 +40,7 @@ class Sequential:
         self.settings = settings
         self.engine = _Nothing()
         self.watchers: list[Any] = []
+        self.advice = None
         self._groups: list[str] = []
         self._cancelled: set[str] = set()
         self._known: set[str] = set()
@@ -53,7 +56,7 @@ class Sequential:
                 return result
         if any(group in self._cancelled for group in self._groups):
             return None
-        _ = task.shape
+        kwargs, _ = returns_of_call(task, kwargs)
         options = task.options
         body = body_of(task)
         attempts = 1 + (options.retries if options.on_failure == RETRY else 0)
@@ -69,6 +72,7 @@ class Sequential:
                 return None
             except Exception as error:
                 if options.on_failure == IGNORE:
+                    _put_defaults(task, {**dict(zip(task.shape.names, args, strict=False)), **kwargs})
                     return options.defaults.get("returns")
                 if options.on_failure == CANCEL_SUCCESSORS:
                     print(f"isthmus: {task.name} failed: {type(error).__name__}: {error}", file=sys.stderr)
@@ -153,6 +157,14 @@ class Sequential:
 
     def close(self, *, kill: bool = False) -> None:
         """Nothing runs."""
+
+
+def _put_defaults(task: Task, given: Mapping[str, Any]) -> None:
+    """The declared defaults of files that the task would have written."""
+    for name in task.shape.written:
+        kind = task.shape.parameters[name].kind
+        if kind in (FILE, DIRECTORY) and name in task.options.defaults and name in given:
+            copy_whole(os.fspath(task.options.defaults[name]), os.fspath(given[name]))
 
 
 def _repeatable(task: Task) -> bool:

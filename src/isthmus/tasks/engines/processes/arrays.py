@@ -32,7 +32,7 @@ _MAP_FIXED = 0x10
 class _Copy:
     """An array's copy in the store."""
 
-    __slots__ = ("address", "array", "begin", "end", "kind", "shared", "size")
+    __slots__ = ("address", "array", "begin", "end", "head", "kind", "shared", "size", "tail")
 
     def __init__(self, array: Any, shared: Shared, address: int) -> None:
         self.array = weakref.ref(array)
@@ -41,6 +41,7 @@ class _Copy:
         self.size = array.nbytes
         self.kind = (array.shape, array.dtype, array.strides)
         self.begin = self.end = 0  # pages that are private mappings of the copy
+        self.head = self.tail = b""  # what stood before and after them
 
 
 class Arrays:
@@ -146,6 +147,8 @@ class Arrays:
         finally:
             os.close(file)
         if found == begin:
+            copy.head = ctypes.string_at(copy.address, begin - copy.address)
+            copy.tail = ctypes.string_at(end, copy.address + copy.size - end)
             copy.begin, copy.end = begin, end
 
     def _unchanged(self, copy: _Copy, array: Any) -> bool:
@@ -154,14 +157,13 @@ class Arrays:
             return False
         if self._libc is None:
             return False
-        (view,) = self._store.open(copy.shared.wire[2], copy.shared.wire[3])
-        there = ctypes.addressof(ctypes.c_char.from_buffer(view))
         if copy.begin == copy.end:
+            (view,) = self._store.open(copy.shared.wire[2], copy.shared.wire[3])
+            there = ctypes.addressof(ctypes.c_char.from_buffer(view))
             return self._libc.memcmp(address, there, copy.size) == 0  # type: ignore[no-any-return]
-        head, tail = copy.begin - address, copy.end - address
         return (
-            self._libc.memcmp(address, there, head) == 0
-            and self._libc.memcmp(copy.end, there + tail, copy.size - tail) == 0
+            self._libc.memcmp(address, copy.head, len(copy.head)) == 0
+            and self._libc.memcmp(copy.end, copy.tail, len(copy.tail)) == 0
             and not self._written(copy)
         )
 
@@ -194,7 +196,7 @@ def _libc() -> Any:
         ctypes.c_long,
     ]
     library.memcmp.restype = ctypes.c_int
-    library.memcmp.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t]
+    library.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
     return library if hasattr(library, "gnu_get_libc_version") else None
 
 

@@ -21,6 +21,8 @@ from typing import Any
 from isthmus.domain.errors import Invalid
 from isthmus.tasks.engines.processes import values, wire
 from isthmus.tasks.engines.processes.arrays import Arrays
+from isthmus.tasks.engines.processes.errands import Errand, Errands, Stats
+from isthmus.tasks.engines.processes.hands import AHEAD_S, Hand
 from isthmus.tasks.engines.processes.nested import stored
 from isthmus.tasks.engines.processes.nursery import Nursery
 from isthmus.tasks.engines.processes.store import Store
@@ -30,126 +32,15 @@ from isthmus.tasks.graph import DONE, READY, SENT, WAITING, Node
 from isthmus.tasks.groups import Waiter
 from isthmus.tasks.settings import Settings, processors
 
-# Work that a worker may have before it, in seconds; and in calls, so that memory is bounded.
-_AHEAD_S = 0.005
+# Calls that a worker may have before it, so that memory is bounded.
 _AHEAD = 4096
+# A task that is longer than that, and no longer than this, may wait behind one that runs, where others wait for all
+# workers anyhow: so no worker is idle while the program's own thread is busy making calls.
+_RESERVE_S = 0.1
 # A program that has looked for results so lately will look again.
 _SUBMITTING_S = 0.005
 # A worker that is silent for so long with calls queued is rung at: they may stand behind a long one.
 _SILENT_S = 0.02
-
-
-class _Stats:
-    """What calls of a function took lately; the part of a Task that errands need."""
-
-    __slots__ = ("name", "seconds")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.seconds = -1.0
-
-
-class _Errand:
-    """A call that a task has made in worker `origin`: its node is there."""
-
-    __slots__ = (
-        "args",
-        "depth",
-        "encoding",
-        "function",
-        "inputs",
-        "key",
-        "number",
-        "origin",
-        "payload",
-        "returns",
-        "sent_to",
-        "state",
-        "units",
-    )
-
-    def __init__(self, origin: "_Worker", sent: tuple[Any, ...], function: _Stats) -> None:
-        self.number, self.key, self.payload, self.returns, self.args, self.encoding, self.inputs, self.depth, _ = sent
-        self.origin = origin
-        self.function = function
-        self.state = READY
-        self.sent_to: Any = None
-        self.units = 1
-
-
-class _Errands:
-    """Errands by depth; the last of the deepest comes first."""
-
-    def __init__(self) -> None:
-        self._by_depth: dict[int, list[_Errand]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_depth)
-
-    def depth(self) -> int:
-        """The depth of the deepest."""
-        return max(self._by_depth)
-
-    def push(self, errand: _Errand) -> None:
-        """Add one."""
-        self._by_depth.setdefault(errand.depth, []).append(errand)
-
-    def peek(self) -> _Errand:
-        """The next."""
-        return self._by_depth[self.depth()][-1]
-
-    def pop(self) -> _Errand:
-        """Take the next."""
-        depth = self.depth()
-        errands = self._by_depth[depth]
-        errand = errands.pop()
-        if not errands:
-            del self._by_depth[depth]
-        return errand
-
-    def drop(self, origin: "_Worker") -> None:
-        """Forget those of a worker that is gone."""
-        for depth in list(self._by_depth):
-            left = [errand for errand in self._by_depth[depth] if errand.origin is not origin]
-            if left:
-                self._by_depth[depth] = left
-            else:
-                del self._by_depth[depth]
-
-
-class _Worker:
-    """A worker process, as the program knows it."""
-
-    __slots__ = (
-        "acknowledged", "alive", "batch", "bell", "calls", "functions", "heard", "helps", "known", "leaving", "line",
-        "load", "number", "out", "payloads", "pid", "reader", "rung", "units", "why",
-    )  # fmt: skip
-
-    def __init__(self, number: int, line: socket.socket, bell: socket.socket) -> None:
-        self.number = number
-        self.line = line
-        self.bell = bell
-        self.reader = wire.Reader(line)
-        self.pid = 0
-        self.alive = True
-        self.leaving = False  # it gets no more calls
-        self.calls: dict[int, tuple[Any, float]] = {}  # what it has, in order: id -> (node, seconds expected)
-        self.load = 0.0
-        self.units = 0
-        self.acknowledged = 0
-        self.batch: list[Any] = []
-        self.known: dict[int, Any] = {}
-        self.payloads: dict[Key, bytes] = {}
-        self.functions: set[Key] = set()
-        self.out = bytearray()
-        self.heard = 0.0
-        self.rung = False
-        self.helps: list[int] = []  # depths of its tasks that wait for their own
-        self.why: BaseException | None = None
-
-    def takes_calls(self) -> bool:
-        """Whether there is room for more calls of the program's own."""
-        return self.alive and not self.leaving and not self.helps and (self.load < _AHEAD_S or not self.calls)
 
 
 class Processes:
@@ -167,14 +58,14 @@ class Processes:
         self._arrays = Arrays(self._store)
         self._ready: deque[Any] = deque()
         self._urgent: deque[Any] = deque()
-        self._errands = _Errands()
+        self._errands = Errands()
         self._wide: deque[Any] = deque()  # tasks that take several processors, one at a time in order
-        self._workers: list[_Worker] = []
-        self._by_line: dict[int, _Worker] = {}
-        self._by_pid: dict[int, _Worker] = {}
-        self._by_number: dict[int, _Worker] = {}
-        self._dirty: set[_Worker] = set()
-        self._stats: dict[Key, _Stats] = {}
+        self._workers: list[Hand] = []
+        self._by_line: dict[int, Hand] = {}
+        self._by_pid: dict[int, Hand] = {}
+        self._by_number: dict[int, Hand] = {}
+        self._dirty: set[Hand] = set()
+        self._stats: dict[Key, Stats] = {}
         self._keys: dict[int, Key] = {}
         self._deadlines: list[tuple[float, int, Any]] = []
         self._solo: set[int] = set()
@@ -211,7 +102,7 @@ class Processes:
         line.setblocking(False)
         number = self._next_number
         self._next_number += 1
-        worker = _Worker(number, line, bell)
+        worker = Hand(number, line, bell)
         self._workers.append(worker)
         self._by_line[line.fileno()] = worker
         self._by_number[number] = worker
@@ -340,12 +231,10 @@ class Processes:
                 return  # let processors come free for it
         while self._urgent or self._ready:
             queue = self._urgent or self._ready
-            free = [
-                w
-                for w in self._workers
-                if w.alive and not w.leaving and not w.helps and (w.load < _AHEAD_S or not w.calls)
-            ]
+            free = [worker for worker in self._workers if worker.takes_calls()]
             if not free:
+                if len(queue) >= len(self._workers):
+                    self._put_behind(queue)
                 self._full = True
                 return
             free.sort(key=_load)
@@ -357,7 +246,7 @@ class Processes:
                 self._full = True
                 return
 
-    def _give(self, worker: _Worker, queue: deque[Any], share: int) -> bool:
+    def _give(self, worker: Hand, queue: deque[Any], share: int) -> bool:
         """Move up to `share` tasks from the queue to the worker, as far as it has room."""
         moved = False
         while queue and share:
@@ -366,23 +255,40 @@ class Processes:
                 queue.popleft()
                 continue
             seconds = node.function.seconds
-            alone = seconds < 0 or seconds >= _AHEAD_S or bool(self._solo and id(node) in self._solo)
-            if worker.calls and (alone or worker.load + seconds > _AHEAD_S or len(worker.calls) >= _AHEAD):
+            alone = seconds < 0 or seconds >= AHEAD_S or bool(self._solo and id(node) in self._solo)
+            if worker.calls and (alone or worker.load + seconds > AHEAD_S or len(worker.calls) >= _AHEAD):
                 return moved
             queue.popleft()
-            self._assign(worker, node, _AHEAD_S if alone else seconds)
+            self._assign(worker, node, AHEAD_S if alone else seconds)
             moved = True
             share -= 1
             if alone:
                 return moved
         return moved
 
+    def _put_behind(self, queue: deque[Any]) -> None:
+        """Each worker with one call gets the next one at hand, where calls are neither short nor long."""
+        for worker in self._workers:
+            if not worker.takes_reserve():
+                continue
+            while queue and (queue[0].state >= DONE or queue[0].sent_to is not None):
+                queue.popleft()
+            if not queue:
+                return
+            node = queue[0]
+            seconds = node.function.seconds
+            if not 0 <= seconds < _RESERVE_S or node.function.options.time_out or id(node) in self._solo:
+                return
+            queue.popleft()
+            worker.reserve = node.id
+            self._assign(worker, node, AHEAD_S)
+
     def _dispatch_errands(self) -> None:
         """The deepest first: they are what others wait for. A worker whose task waits takes only what is deeper."""
         errands = self._errands
         while errands:
             deepest = errands.depth()
-            best: _Worker | None = None
+            best: Hand | None = None
             for worker in self._workers:
                 if not worker.alive or worker.leaving or (worker.helps and worker.helps[-1] >= deepest):
                     continue
@@ -394,11 +300,11 @@ class Processes:
             if best is None:
                 return
             seconds = errands.peek().function.seconds
-            alone = seconds < 0 or seconds >= _AHEAD_S
+            alone = seconds < 0 or seconds >= AHEAD_S
             busy = len(best.calls) > len(best.helps)
-            if busy and (alone or best.load + seconds > _AHEAD_S or len(best.calls) >= _AHEAD):
+            if busy and (alone or best.load + seconds > AHEAD_S or len(best.calls) >= _AHEAD):
                 return
-            self._assign(best, errands.pop(), _AHEAD_S if alone else seconds)
+            self._assign(best, errands.pop(), AHEAD_S if alone else seconds)
 
     def _dispatch_wide(self) -> None:
         while self._wide:
@@ -414,9 +320,9 @@ class Processes:
                 return
             self._wide.popleft()
             idle.units = node.units
-            self._assign(idle, node, _AHEAD_S)
+            self._assign(idle, node, AHEAD_S)
 
-    def _assign(self, worker: _Worker, node: Any, seconds: float) -> None:
+    def _assign(self, worker: Hand, node: Any, seconds: float) -> None:
         """Put the call into the worker's next batch, and what can follow it there; one that has nothing gets it now."""
         idle = len(worker.calls) == len(worker.helps)
         while True:
@@ -448,7 +354,7 @@ class Processes:
                 return
             node, seconds = follower, follower.function.seconds
 
-    def _only_follower(self, node: Node, worker: _Worker) -> Node | None:
+    def _only_follower(self, node: Node, worker: Hand) -> Node | None:
         """The one task that waits for this one's result, if it can go to the same worker now."""
         for version in node.outputs or ():
             if version.waiters is not None and len(version.waiters) == 1:
@@ -457,14 +363,14 @@ class Processes:
                     return waiter
         return None
 
-    def _can_follow(self, node: Node) -> _Worker | None:
+    def _can_follow(self, node: Node) -> Hand | None:
         """The worker that makes all that the task waits for, if it has room for it."""
         if node.state != WAITING or node.sent_to is not None or node.commutes is not None or node.units != 1:
             return None
         seconds = node.function.seconds
-        if not 0 <= seconds < _AHEAD_S or (self._solo and id(node) in self._solo):
+        if not 0 <= seconds < AHEAD_S or (self._solo and id(node) in self._solo):
             return None
-        worker: _Worker | None = None
+        worker: Hand | None = None
         pending = 0
         for version in node.inputs or ():
             if version.error is not None:
@@ -479,7 +385,7 @@ class Processes:
                 pending += 1
         if worker is None or pending != node.waiting or not worker.alive or worker.helps or worker.leaving:
             return None
-        if worker.load + seconds > _AHEAD_S or len(worker.calls) >= _AHEAD:
+        if worker.load + seconds > AHEAD_S or len(worker.calls) >= _AHEAD:
             return None
         return worker
 
@@ -490,7 +396,7 @@ class Processes:
 
     # -- messages ----------------------------------------------------------------------------------------------
 
-    def _key(self, task: Any, worker: _Worker) -> Key:
+    def _key(self, task: Any, worker: Hand) -> Key:
         if task.number <= self._forked:
             return task.number  # type: ignore[no-any-return]
         key = self._keys.get(task.number)
@@ -504,7 +410,7 @@ class Processes:
                 worker.functions.add(key)
         return key
 
-    def _call(self, worker: _Worker, node: Node) -> tuple[Any, ...]:
+    def _call(self, worker: Hand, node: Node) -> tuple[Any, ...]:
         task = node.function
         encoding = node.encoding
         outputs = node.outputs
@@ -530,7 +436,7 @@ class Processes:
             sent = (encoding.refs, packed, encoding.outs, encoding.keywords)
         return (node.id, self._key(task, worker), returns, node.args, sent, inputs, made, 0)
 
-    def _errand(self, worker: _Worker, errand: _Errand) -> tuple[Any, ...]:
+    def _errand(self, worker: Hand, errand: Errand) -> tuple[Any, ...]:
         key = errand.key
         if errand.payload is not None and key not in worker.functions:
             worker.payloads[key] = errand.payload
@@ -545,7 +451,7 @@ class Processes:
         self._next_call -= 1
         return (self._next_call, key, errand.returns, errand.args, errand.encoding, inputs, None, errand.depth)
 
-    def _send(self, worker: _Worker) -> None:
+    def _send(self, worker: Hand) -> None:
         batch = worker.batch
         if not batch:
             return
@@ -554,7 +460,7 @@ class Processes:
         payloads, worker.payloads = worker.payloads, {}
         self._post(worker, (wire.RUN, worker.acknowledged, payloads, known, batch))
 
-    def _post(self, worker: _Worker, message: tuple[Any, ...]) -> None:
+    def _post(self, worker: Hand, message: tuple[Any, ...]) -> None:
         data = wire.frame(message)
         if worker.out:
             worker.out += data
@@ -594,12 +500,19 @@ class Processes:
     def _patience(self) -> float:
         """How long nothing may come before the clock is to be looked at; -1: for ever."""
         wait = -1.0
-        if any(len(worker.calls) > 1 and not worker.rung for worker in self._workers):
+        if any(self._may_ring(worker) for worker in self._workers):
             wait = _SILENT_S
         if self._deadlines:
             left = max(0.0, self._deadlines[0][0] - time.monotonic())
             wait = left if wait < 0 else min(wait, left)
         return wait
+
+    def _may_ring(self, worker: Hand) -> bool:
+        """Whether it has calls queued that others might take, or results that it keeps."""
+        if len(worker.calls) < 2 or worker.rung:
+            return False
+        is_reserve = len(worker.calls) == 2 and worker.reserve in worker.calls
+        return not is_reserve or any(not other.calls and other.takes_calls() for other in self._workers)
 
     def _take(self, timeout_s: float) -> None:
         if not self._closed:
@@ -620,14 +533,14 @@ class Processes:
             self._hear()
         self._dispatch()
 
-    def _write(self, worker: _Worker) -> None:
+    def _write(self, worker: Hand) -> None:
         with suppress(BlockingIOError, ConnectionError):
             sent = worker.line.send(worker.out)
             del worker.out[:sent]
         if not worker.out:
             self._epoll.modify(worker.line, select.EPOLLIN)
 
-    def _read(self, worker: _Worker) -> None:
+    def _read(self, worker: Hand) -> None:
         with suppress(BlockingIOError):
             if not worker.reader.receive() and worker.alive:
                 # It has died; the nursery says how. Until then nothing more goes there.
@@ -636,7 +549,7 @@ class Processes:
                     self._epoll.unregister(worker.line)
         self._understand(worker)
 
-    def _understand(self, worker: _Worker) -> None:
+    def _understand(self, worker: Hand) -> None:
         while (message := worker.reader.taken()) is not None:
             worker.heard = time.monotonic()
             worker.rung = False
@@ -653,7 +566,7 @@ class Processes:
             elif worker.helps:
                 worker.helps.pop()
 
-    def _results(self, worker: _Worker, results: Sequence[tuple[Any, ...]]) -> None:
+    def _results(self, worker: Hand, results: Sequence[tuple[Any, ...]]) -> None:
         finished = self._program.finished
         calls = worker.calls
         for number, code, payload, seconds in results:
@@ -686,7 +599,7 @@ class Processes:
             else:
                 self._again(node)
 
-    def _errand_ended(self, errand: _Errand, code: int, payload: Any, seconds: float) -> None:
+    def _errand_ended(self, errand: Errand, code: int, payload: Any, seconds: float) -> None:
         function = errand.function
         function.seconds = seconds if function.seconds < 0 else 0.8 * function.seconds + 0.2 * seconds
         if code == wire.SKIPPED:
@@ -714,20 +627,20 @@ class Processes:
         else:
             node.state = WAITING
 
-    def _given_back(self, worker: _Worker, numbers: Sequence[int]) -> None:
+    def _given_back(self, worker: Hand, numbers: Sequence[int]) -> None:
         for number in numbers:
             node, expected = worker.calls.pop(number, (None, 0.0))
             if node is not None:
                 worker.load = max(0.0, worker.load - expected)
                 self._again(node)
 
-    def _take_errands(self, worker: _Worker, errands: Sequence[tuple[Any, ...]]) -> None:
+    def _take_errands(self, worker: Hand, errands: Sequence[tuple[Any, ...]]) -> None:
         for sent in errands:
             key = sent[1]
             stats = self._stats.get(key)
             if stats is None:
-                stats = self._stats[key] = _Stats(sent[-1])
-            self._errands.push(_Errand(worker, sent, stats))
+                stats = self._stats[key] = Stats(sent[-1])
+            self._errands.push(Errand(worker, sent, stats))
 
     # -- trouble -----------------------------------------------------------------------------------------------
 
@@ -735,6 +648,8 @@ class Processes:
         news = self._nursery.news()
         if news is None:
             self._nursery_gone()
+        elif not news:
+            return
         elif news[0] == "started":
             worker = self._by_number[news[1]]
             worker.pid = news[2]
@@ -746,7 +661,7 @@ class Processes:
             if lost is not None and not self._closed:
                 self._lose(lost, news[2])
 
-    def _lose(self, worker: _Worker, status: int) -> None:
+    def _lose(self, worker: Hand, status: int) -> None:
         """A worker has ended. What it had said is heard first; the task that it ran is blamed if it is known which."""
         with suppress(BlockingIOError):
             while worker.reader.receive():
@@ -782,7 +697,7 @@ class Processes:
         self._errands.drop(worker)
         self._dispatch()
 
-    def _lose_errand(self, errand: _Errand, worker: _Worker, how: str, blamed: bool) -> None:
+    def _lose_errand(self, errand: Errand, worker: Hand, how: str, blamed: bool) -> None:
         if errand.origin is worker:
             return
         if blamed:
@@ -791,7 +706,7 @@ class Processes:
         else:
             self._again(errand)
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: Hand) -> None:
         self._by_line.pop(worker.line.fileno(), None)
         self._by_number.pop(worker.number, None)
         with suppress(OSError, ValueError):
@@ -812,7 +727,7 @@ class Processes:
             self._by_pid.pop(worker.pid, None)
             self._lose(worker, -9)
 
-    def _kill(self, worker: _Worker, why: BaseException) -> None:
+    def _kill(self, worker: Hand, why: BaseException) -> None:
         if worker.why is None:
             worker.why = why
             if worker.pid:  # else when the nursery says it
@@ -833,13 +748,13 @@ class Processes:
             else:
                 heapq.heappush(self._deadlines, (now + node.function.options.time_out, number, worker))
         for worker in self._workers:
-            if len(worker.calls) > 1 and not worker.rung and now - worker.heard >= _SILENT_S and worker.pid:
+            if self._may_ring(worker) and now - worker.heard >= _SILENT_S and worker.pid:
                 worker.rung = True
                 with suppress(OSError):
                     worker.bell.send(b"!")
 
 
-def _load(worker: _Worker) -> float:
+def _load(worker: Hand) -> float:
     return worker.load
 
 

@@ -7,6 +7,7 @@ calls of greater depth: so two workers, or one, are enough for any depth.
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from isthmus.tasks.engines.processes import values, wire
@@ -111,13 +112,25 @@ class Nested:
                 holder = args if isinstance(where, int) else keywords
                 holder[where] = program.wait_on(holder[where])
         if not self._worker.stacked:
+            self._end()
+        return value, args, keywords
+
+    def left_behind(self) -> None:
+        """A task has raised. What it has called ends first, so that the worker's next task doesn't wait for it."""
+        if not self._worker.stacked:
+            with suppress(Exception):  # the task's own error is the one that is told
+                self._end()
+
+    def _end(self) -> None:
+        program = self._program
+        try:
             if program.live:
                 program.barrier()
             else:
                 program.raise_unseen()
+        finally:
             program.tracker.clear()
             self.used = False
-        return value, args, keywords
 
     def pack(self, value: Any) -> Any:
         return values.own(self._store, values.dump(self._store, value))

@@ -45,9 +45,14 @@ class Nursery:
             self.line.send(pickle.dumps(("kill", pid)))
 
     def news(self) -> tuple[Any, ...] | None:
-        """What it has to say: ("started", number, pid) or ("ended", pid, status). None when it is gone. Blocks."""
+        """What it has to say: ("started", number, pid), ("ended", pid, status), or () for nothing. None: it is gone.
+
+        Doesn't block: what one thread was told is there, another may have taken.
+        """
         try:
-            data = self.line.recv(_LIMIT)
+            data = self.line.recv(_LIMIT, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return ()
         except ConnectionError:
             return None
         return pickle.loads(data) if data else None

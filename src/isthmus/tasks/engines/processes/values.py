@@ -37,6 +37,16 @@ class Shared:
         self._store = store
         self.wire = wire
 
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return self.wire[2]  # type: ignore[no-any-return]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes stand in its file."""
+        return sum(size for _, size in self.wire[3])
+
     def __del__(self) -> None:
         self._store.remove(self.wire[2])
 

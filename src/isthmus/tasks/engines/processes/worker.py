@@ -128,6 +128,8 @@ class Worker:
             except BaseException as error:
                 name = getattr(body, "__qualname__", None) or getattr(getattr(body, "func", None), "__qualname__", "?")
                 noted(error, f"{getattr(body, '__module__', '')}.{name}", args, keywords)
+                if self.nested.used:
+                    self.nested.left_behind()
                 raise
             if returns == 1 and encoding is None:
                 kind = type(value)

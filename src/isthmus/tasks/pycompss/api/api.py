@@ -19,8 +19,8 @@ def compss_start(log_level: str = "off", tracing: bool = False, interactive: boo
 
 
 def compss_stop(code: int = 0, _hard_stop: bool = False) -> None:
-    """Wait for all tasks and stop the runtime."""
-    programs.stop(kill=_hard_stop)
+    """Wait for all tasks and stop the runtime; with another code than 0, cancel what is left."""
+    programs.stop(kill=_hard_stop or code != 0)
 
 
 def compss_file_exists(*file_name: Any) -> Any:
@@ -39,24 +39,32 @@ def compss_delete_file(*file_name: Any) -> Any:
 
 
 def compss_wait_on_file(*file_name: Any) -> Any:
-    """Wait for the last writers of files."""
-    return _each(verbs.wait_on_file, file_name)
+    """Wait for the last writers of files. Gives the names as they were given."""
+    _each(verbs.wait_on_file, file_name)
+    return file_name[0] if len(file_name) == 1 else list(file_name)
 
 
 def compss_wait_on_directory(*directory_name: Any) -> Any:
-    """Wait for the last writers of directories."""
-    return _each(verbs.wait_on_file, directory_name)
+    """Wait for the last writers of directories. Gives the names as they were given."""
+    _each(verbs.wait_on_file, directory_name)
+    return directory_name[0] if len(directory_name) == 1 else list(directory_name)
 
 
 def compss_delete_object(*objs: Any) -> Any:
     """Forget objects."""
-    return _each(verbs.delete_object, objs)
+    found = [verbs.delete_object(value) for value in objs]  # which goes into lists itself
+    return found[0] if len(found) == 1 else found
 
 
 def _each(verb: Any, names: Any) -> Any:
-    """The verb for each of the names, which may stand in lists."""
-    found = [_each(verb, name) if isinstance(name, list | tuple) else verb(name) for name in names]
+    """The verb for each of the names, which may stand in lists and tuples: what it gives stands there as they do."""
+    found = [_one(verb, name) for name in names]
     return found[0] if len(found) == 1 else found
+
+
+def _one(verb: Any, name: Any) -> Any:
+    kind = type(name)
+    return kind(_one(verb, item) for item in name) if kind in (list, tuple) else verb(name)
 
 
 def compss_barrier(no_more_tasks: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""Functions over tasks that PyCOMPSs ships: map, reductions, random data, elapsed time."""

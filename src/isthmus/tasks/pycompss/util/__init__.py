@@ -1,0 +1,1 @@
+"""The part of `pycompss.util` that programs use."""
