@@ -102,5 +102,7 @@ def results(
             found = args[where] if isinstance(where, int) else keywords[where]
             for key in path:
                 found = found[key]
+            if getattr(type(found), "has_persistent_state", False):
+                found.save()
             values.append(found)
     return values

@@ -6,6 +6,8 @@ ISTHMUS_TASKS_MEMORY     bytes of shared memory before values go to disk; else h
 ISTHMUS_TASKS_PENDING    tasks that may wait before a call blocks (20000)
 ISTHMUS_TASKS_START      fork (the default) or spawn: how worker processes begin
 ISTHMUS_TASKS_CHECKPOINT a folder: results are kept there, and a program that is run again takes them
+ISTHMUS_TASKS_OBJECTS    a folder, or redis://HOST:PORT: where persistent objects are kept
+ISTHMUS_TASKS_STREAMS    nats://HOST:PORT: streams go through NATS JetStream, so from machine to machine
 ISTHMUS_TASKS_TRACE      a file that gets the trace at the end: .json (Chrome, Perfetto) or .prv (Paraver)
 ISTHMUS_TASKS_GRAPH      a file that gets the graph at the end: .svg or .dot
 ISTHMUS_TASKS_PROGRESS   1: a progress bar on stderr
@@ -35,6 +37,8 @@ class Settings:
     graph: str = ""
     progress: bool = False
     address: str = ""  # of an existing Ray cluster
+    objects: str = ""  # a folder, or redis://HOST:PORT: where persistent objects are kept; "": the user's own
+    streams: str = ""  # nats://HOST:PORT, where streams go from machine to machine
 
 
 _VARIABLES = {
@@ -48,6 +52,8 @@ _VARIABLES = {
     "graph": "ISTHMUS_TASKS_GRAPH",
     "progress": "ISTHMUS_TASKS_PROGRESS",
     "address": "ISTHMUS_TASKS_ADDRESS",
+    "objects": "ISTHMUS_TASKS_OBJECTS",
+    "streams": "ISTHMUS_TASKS_STREAMS",
 }
 
 
