@@ -62,6 +62,20 @@ def report(*args: object, **metrics: object) -> None:
     send(*args, **metrics)
 
 
+def load_ipython_extension(shell: object) -> None:
+    """``%load_ext isthmus``: the progress of tasks, and ``%tasks``. See docs/tasks.md."""
+    from isthmus.tasks.watch.notebook import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: object) -> None:
+    """``%unload_ext isthmus``."""
+    from isthmus.tasks.watch.notebook import unload
+
+    unload(shell)
+
+
 def __getattr__(name: str) -> object:
     if name in _WHERE:
         import importlib
