@@ -105,7 +105,6 @@ class Agent:
             "busy": self._busy,
             "queued": len(self._queue),
             "load_s": round(self._load_s(), 4),
-            "reach": self.workers + sum(n.place.workers for n in self.neighbours.values() if n.place),
             "seconds": {name: round(value, 6) for name, value in self.seconds.items()},
             "done": dict(self.done),
             "runs": self.runs.running,
@@ -199,7 +198,8 @@ class Agent:
             return  # one of them may have room when it answers
         self._queue.remove(piece)
         if not piece.answer.done():
-            most = max([self.workers, *(one.place.workers for one in self.neighbours.values() if one.place)])
+            places = [one.place for one in self.neighbours.values() if one.place]
+            most = max([self.workers, *(one.workers for place in places for one in (place, *place.beyond))])
             piece.answer.set_exception(
                 Invalid(f"{piece.function} takes {piece.units} workers; the largest agent in reach has {most}.")
             )

@@ -22,6 +22,7 @@ from isthmus.tasks.groups import Waiter
 from isthmus.tasks.settings import Settings
 
 _AT_ONCE = 256  # requests on their way
+_ANY = 1 << 16  # how many workers a task may take: the agents know how many there are, and that changes
 
 
 class AgentEngine:
@@ -40,7 +41,7 @@ class AgentEngine:
             )
         self._program = program
         self._settings = settings
-        self.workers = settings.workers or 1
+        self.workers = _ANY
         self._sent: dict[Node, Any] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="isthmus-agent", daemon=True)
@@ -49,8 +50,7 @@ class AgentEngine:
         self._thread.start()
         self._line = Line.of_environment(self._settings.address)
         self._free = asyncio.Semaphore(_AT_ONCE)
-        status = asyncio.run_coroutine_threadsafe(self._line.status(), self._loop).result()
-        self.workers = max(1, status["reach"])
+        asyncio.run_coroutine_threadsafe(self._line.status(), self._loop).result()
 
     def nodes(self) -> list[Node]:
         """The tasks that the agent has."""
