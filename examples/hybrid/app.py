@@ -112,9 +112,6 @@ class Materials(BaseHTTPRequestHandler):
 
 def groups(rods: list[np.ndarray]) -> list[int]:
     """Good conductors and poor ones: dislib's k-means on the temperatures, on the same tasks."""
-    from isthmus.tasks.pycompss import install
-
-    install()  # `import pycompss` finds Isthmus from here on
     import dislib as ds
     from dislib.cluster import KMeans
 
@@ -132,6 +129,10 @@ def main() -> None:
     service = ThreadingHTTPServer(("127.0.0.1", 0), Materials)
     threading.Thread(target=service.serve_forever, daemon=True).start()
     os.environ["ISTHMUS_TASKS_SERVICES"] = f"materials=http://127.0.0.1:{service.server_port}/"
+    if words.dislib:
+        from isthmus.tasks.pycompss import install
+
+        install()  # `import pycompss` finds Isthmus, here and in the workers that start now
     start()
     if words.site:
         simulate.redeclare(site=words.site)

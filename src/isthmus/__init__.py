@@ -64,16 +64,16 @@ def report(*args: object, **metrics: object) -> None:
 
 def load_ipython_extension(shell: object) -> None:
     """``%load_ext isthmus``: the progress of tasks, and ``%tasks``. See docs/tasks.md."""
-    from isthmus.tasks.watch.notebook import load
+    import importlib
 
-    load(shell)
+    importlib.import_module("isthmus.tasks.watch.notebook").load(shell)
 
 
 def unload_ipython_extension(shell: object) -> None:
     """``%unload_ext isthmus``."""
-    from isthmus.tasks.watch.notebook import unload
+    import importlib
 
-    unload(shell)
+    importlib.import_module("isthmus.tasks.watch.notebook").unload(shell)
 
 
 def __getattr__(name: str) -> object:
