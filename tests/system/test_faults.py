@@ -46,6 +46,7 @@ from tests.testbed.waiting import wait_for
 KILLS = 200
 JOBS = 500
 ONCE = Retry(attempts=1)
+PATIENCE_S = 150.0  # two cores, and other tests beside
 
 
 @pytest.fixture
@@ -66,7 +67,9 @@ def script(text: str, site: str, **more: Any) -> JobRequest:
     return JobRequest(script=text, sites=(site,), **more)
 
 
-def until(client: Client, job: int, condition: Callable[[JobView], bool], what: str, deadline_s: float = 60) -> JobView:
+def until(
+    client: Client, job: int, condition: Callable[[JobView], bool], what: str, deadline_s: float = PATIENCE_S
+) -> JobView:
     """Wait until the job is as the condition wants it."""
 
     def look() -> JobView | None:
@@ -82,7 +85,7 @@ def running(client: Client, job: int) -> JobView:
     return until(client, job, lambda view: view.state is JobState.RUNNING, "RUNNING")
 
 
-def ended(client: Client, *jobs: int, timeout_s: float = 60) -> list[JobView]:
+def ended(client: Client, *jobs: int, timeout_s: float = PATIENCE_S) -> list[JobView]:
     views = client.jobs.wait_many(jobs, timeout_s=timeout_s)
     late = [view.id for view in views if not view.state.ended]
     assert not late, "\n".join(story(client, job) for job in late)
@@ -111,7 +114,9 @@ def story(client: Client, job: int) -> str:
     return "\n".join([*lines, f"  site: {site.health.value} {site.health_message}" if site else ""])
 
 
-def site_says(client: Client, name: str, condition: Callable[[SiteView], bool], deadline_s: float = 60) -> SiteView:
+def site_says(
+    client: Client, name: str, condition: Callable[[SiteView], bool], deadline_s: float = PATIENCE_S
+) -> SiteView:
     def look() -> SiteView | None:
         view = client.sites.get(name)
         return view if condition(view) else None

@@ -103,6 +103,11 @@ class ControlPlane:
         """A client with the admin's token."""
         return Client(self.url, self.token)
 
+    def sites(self) -> set[str]:
+        """The names of its sites."""
+        with self.client() as client:
+            return {site.name for site in client.sites.list()}
+
     def close(self) -> None:
         """Kill it, the process that forks it, and the keeper of its local site."""
         if self.pid:

@@ -144,6 +144,10 @@ class SlurmCluster:
         env = {**os.environ, "SLURM_CONF": str(self.conf)}
         return run(self._on(self.head, *argv), what=f"{argv[0]} on {self.name}", env=env)
 
+    def jobs(self) -> set[str]:
+        """The ids of those that wait or run."""
+        return set(self.command("squeue", "-h", "-a", "-o", "%A").split())
+
     def sacctmgr(self, *words: str) -> str:
         """Runs `sacctmgr --immediate` as root (needs accounting "dbd") and returns its stdout."""
         assert self._accounting_daemon is not None, 'only a cluster with accounting="dbd" has accounts'

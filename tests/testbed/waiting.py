@@ -15,7 +15,7 @@ def wait_for(
     condition: Callable[[], T],
     what: str,
     *,
-    deadline_s: float = 20.0,
+    deadline_s: float = 60.0,
     every_s: float = 0.02,
     story: Callable[[], str] | None = None,
 ) -> T:

@@ -53,6 +53,8 @@ from isthmus.placement.needs import Need
 from isthmus.placement.plan import explain
 from isthmus.placement.snapshot import SiteSnapshot
 
+_ASKED_AT_ONCE = 32  # jobs of a long wait
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
@@ -139,14 +141,14 @@ class Jobs:
         # One topic a job; of many, any job's, since a watch of thousands of topics would cost more.
         topics = [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
         with self._db.watch(*topics) as news:
-            left = wanted
+            left, rows = await self._db.read(_not_ended, wanted)
             while left:
-                news.clear()
-                left, rows = await self._db.read(_not_ended, left, wanted)
                 remaining = deadline - self._clock.monotonic()
-                if left and (remaining <= 0 or not await _in_time(news, remaining)):
+                if remaining <= 0 or not await _in_time(news, remaining):
                     rows = await self._db.read(job_rows.many, wanted)
                     break
+                news.clear()
+                left, rows = await self._db.read(_from_first_that_lives, left, wanted)
         return [job_view(rows[job_id]) for job_id in wanted]
 
     async def attempts(self, caller: Caller, job_id: int) -> builtins.list[AttemptView]:
@@ -461,14 +463,26 @@ async def _in_time(news: Any, seconds: float) -> bool:
     return True
 
 
-def _not_ended(conn: Connection, ids: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
-    """Which of the ids have not ended; where all have, the rows of those that are wanted. Raises NotFound."""
-    states = job_rows.states(conn, ids)
-    missing = [job_id for job_id in ids if job_id not in states]
+def _not_ended(conn: Connection, wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
+    """Which of them have not ended; where all have, their rows. Raises NotFound."""
+    states = job_rows.states(conn, wanted)
+    missing = [job_id for job_id in wanted if job_id not in states]
     if missing:
         raise NotFound(f"There is no job {missing[0]}.", place="job")
-    left = [job_id for job_id in ids if not JobState(states[job_id]).ended]
+    left = [job_id for job_id in wanted if not JobState(states[job_id]).ended]
     return left, {} if left else job_rows.many(conn, wanted)
+
+
+def _from_first_that_lives(
+    conn: Connection, ids: Sequence[int], wanted: Sequence[int]
+) -> tuple[list[int], dict[int, Any]]:
+    """As `_not_ended`, but those after one that has not ended are not asked, since all are waited for."""
+    for start in range(0, len(ids), _ASKED_AT_ONCE):
+        states = job_rows.states(conn, ids[start : start + _ASKED_AT_ONCE])
+        living = [job_id for job_id, state in states.items() if not JobState(state).ended]
+        if living:
+            return [*living, *ids[start + _ASKED_AT_ONCE :]], {}
+    return [], job_rows.many(conn, wanted)
 
 
 def _one(conn: Connection, job_id: int) -> Any:
