@@ -62,6 +62,20 @@ def report(*args: object, **metrics: object) -> None:
     send(*args, **metrics)
 
 
+def load_ipython_extension(shell: object) -> None:
+    """``%load_ext isthmus``: the progress of tasks, and ``%tasks``. See docs/tasks.md."""
+    import importlib
+
+    importlib.import_module("isthmus.tasks.watch.notebook").load(shell)
+
+
+def unload_ipython_extension(shell: object) -> None:
+    """``%unload_ext isthmus``."""
+    import importlib
+
+    importlib.import_module("isthmus.tasks.watch.notebook").unload(shell)
+
+
 def __getattr__(name: str) -> object:
     if name in _WHERE:
         import importlib

@@ -73,6 +73,14 @@ def test_a_trace_for_paraver(tmp_path, engine):
     states = [record.split(":") for record in records if record.startswith("1:")]
     assert len(states) >= 12
     assert all(0 <= int(state[5]) <= int(state[6]) <= total for state in states)
+    times = [int(record.split(":")[5]) for record in records]
+    assert times == sorted(times)  # as Paraver wants them
+    running = {}
+    for kind, cpu, *_, value in (record.split(":") for record in records):
+        if kind == "2":  # begin and end take turns on each worker
+            assert (value == "0") == running.get(cpu, False)
+            running[cpu] = value != "0"
+    assert not any(running.values())
     assert "load" in (tmp_path / "trace.pcf").read_text()
     assert "LEVEL THREAD SIZE" in (tmp_path / "trace.row").read_text()
 

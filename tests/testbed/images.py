@@ -20,7 +20,7 @@ from tests.testbed.errors import MissingProgram, program
 PYTHON = Path("/usr/bin/python3")
 COMMANDS = """
     bash cat chmod cp date dd echo env false grep head hostname id ls md5sum mkdir mv nproc printf pwd rm sed seq
-    sha256sum sleep tail timeout touch tr true uname wc
+    sha256sum sleep sort tail timeout touch tr true uname wc
 """
 SKIPPED = {"__pycache__", "test", "idlelib", "lib2to3", "tkinter", "ensurepip", "pydoc_data", "turtledemo", "distutils"}
 # Folders that container engines, and the tests, mount something over: not every engine can make them by itself.

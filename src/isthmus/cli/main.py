@@ -44,6 +44,7 @@ COMMANDS = {
     "run": _Command(_WORK, "run", "run", settings={"allow_interspersed_args": False}),
     "job": _Command(_WORK, "jobs", "app", is_group=True),
     "workflow": _Command(_WORK, "workflows", "app", is_group=True),
+    "agent": _Command(_WORK, "agent", "app", is_group=True),
     "cp": _Command(_WORK, "copy", "cp"),
     "dataset": _Command(_WORK, "artefacts", "datasets", is_group=True),
     "image": _Command(_WORK, "artefacts", "images", is_group=True),

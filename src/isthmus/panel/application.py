@@ -27,6 +27,7 @@ from isthmus.panel import (
     preferences,
     sites,
     submit,
+    tasks,
 )
 from isthmus.panel import live as live_pages
 from isthmus.panel.live import Live
@@ -42,6 +43,7 @@ PAGES = (
     submit.pages,
     job.pages,
     logs.pages,
+    tasks.pages,
     compare.pages,
     files.pages,
     sites.pages,

@@ -15,7 +15,7 @@ from isthmus.domain.errors import IsthmusError
 from isthmus.domain.states import JobState
 from isthmus.domain.users import Event
 from isthmus.domain.views import JobView, Series
-from isthmus.panel import words
+from isthmus.panel import tasks, words
 from isthmus.panel.jobs import done_to
 from isthmus.panel.logs import tail_of
 from isthmus.panel.rendering import written
@@ -51,7 +51,8 @@ async def job(visitor: Visitor) -> Response:
         history=history,
         journey=journey(found, history),
         outputs=outputs,
-        metrics=own,
+        metrics=tasks.curves(own),
+        has_tasks=any(name.startswith(tasks.PREFIX) for name in own),
         system=_system_charts(system),
         charts=CHARTS,
         spec=_spec(found),
@@ -88,7 +89,9 @@ async def series_names(visitor: Visitor) -> Response:
     """Which curves there are by now."""
     number = visitor.path["job"]
     own, system = await visitor.services.jobs.metric_names(visitor.caller, number, attempt=visitor.number("attempt"))
-    return Response(json.dumps({"own": own, "system": _system_charts(system)}), media_type="application/json")
+    return Response(
+        json.dumps({"own": tasks.curves(own), "system": _system_charts(system)}), media_type="application/json"
+    )
 
 
 @pages.get("/jobs/{job:int}/spec.yaml")

@@ -32,6 +32,7 @@ from isthmus.tasks.failures import COMPSsException, TaskCancelled, TaskError, Ta
 from isthmus.tasks.futures import Future
 from isthmus.tasks.groups import TaskGroup
 from isthmus.tasks.program import start, stop
+from isthmus.tasks.streams import AT_LEAST_ONCE, AT_MOST_ONCE, FileStream, ObjectStream
 from isthmus.tasks.verbs import (
     barrier,
     barrier_group,
@@ -46,6 +47,8 @@ from isthmus.tasks.verbs import (
 )
 
 __all__ = [
+    "AT_LEAST_ONCE",
+    "AT_MOST_ONCE",
     "CANCEL_SUCCESSORS",
     "FAIL",
     "IGNORE",
@@ -57,8 +60,10 @@ __all__ = [
     "Cache",
     "Depth",
     "Direction",
+    "FileStream",
     "Future",
     "Keep_rename",
+    "ObjectStream",
     "Parameter",
     "Prefix",
     "StdIOStream",

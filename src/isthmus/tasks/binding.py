@@ -31,6 +31,11 @@ _NESTING = (Future, list, tuple, dict, object)
 _GENERATORS = frozenset({"RandomState", "Generator", "Random"})
 
 
+def stands_elsewhere(value: Any) -> bool:
+    """Whether it is a persistent object: one place has its state, whoever reads it."""
+    return getattr(type(value), "has_persistent_state", False) and value.getID() is not None
+
+
 def _holds_placeholders(value: Any) -> bool:
     """Whether a list is one of placeholders: then each is a datum, however shallow the collection is said to be."""
     return type(value) is list and any(type(item) is object or _holds_placeholders(item) for item in value)
@@ -62,11 +67,13 @@ class Binding:
         self._reads: list[tuple[Datum, Leaf]] = []
         self._writes: list[tuple[Datum, Leaf, str]] = []
         self._written: dict[int, Leaf] = {}
+        self._paths: set[Leaf] = set()  # those that stand for files
         self.outs: list[tuple[Where, Path]] = []
         self.args: list[Any] = []
         self.keywords: dict[str, Any] = {}
         self._trees: list[tuple[Where, Any]] = []
         self.finally_delete: list[str] = []
+        self.streams: list[tuple[Any, bool]] = []  # those that it holds, and whether it writes them
         self.files: list[str] = []  # those that it writes
         self.names: dict[str, Any] = {}  # what each parameter was given
         self._arrange(args, kwargs)
@@ -113,6 +120,8 @@ class Binding:
             tree = self._file(name, value, how)
         elif how.kind == directions.FILE_COLLECTION:
             tree = self._files(name, value, how, how.depth)
+        elif how.kind == directions.STREAM:
+            tree = self._stream(name, value, how)
         elif how.kind in (directions.COLLECTION, directions.DICTIONARY):
             tree = self._collection(where, (), value, how, how.depth, name)
         else:
@@ -149,7 +158,7 @@ class Binding:
             if datum is None and program.engine.in_place and type(value).__name__ in _GENERATORS:
                 # Threads that draw from one would each time share its numbers out differently.
                 return copy.deepcopy(value)
-            if datum is None and program.engine.in_place and how.kind != directions.STREAM:
+            if datum is None and (program.engine.in_place or stands_elsewhere(value)):
                 datum = program.datum_of(value)
             if direction == "IN_DELETE" and type(value) is not Future:
                 program.tracker.forget(value)
@@ -259,6 +268,20 @@ class Binding:
             self.files.append(path)
         return os.fspath(value)
 
+    def _stream(self, name: str, value: Any, how: Parameter) -> Any:
+        from isthmus.tasks.streams import Stream
+        from isthmus.tasks.streams.members import members, token
+
+        if not isinstance(value, Stream):
+            raise Invalid(
+                f"{name!r} of {self._task.name} is a stream: give an ObjectStream or a FileStream, not {value!r}.",
+                place=place_of(self._task.function),
+            )
+        members(self._program)
+        held = value.as_member(token())
+        self.streams.append((held, how.writes))
+        return held
+
     def _files(self, name: str, value: Any, how: Parameter, depth: int) -> Any:
         if value is None or isinstance(value, str | os.PathLike | Future):
             return self._file(name, value, how)
@@ -280,6 +303,8 @@ class Binding:
             return leaf
         leaf = Leaf()
         self._written[id(datum)] = leaf
+        if where is None:
+            self._paths.add(leaf)
         self._writes.append((datum, leaf, direction))
         self.outs.append((where, path))
         if direction == "OUT" and not datum.in_place:
@@ -344,11 +369,12 @@ class Binding:
         graph = self._program.graph
         for datum, _ in self._reads:
             graph.read(node, datum)
-        for datum, _, direction in self._writes:
+        for datum, leaf, direction in self._writes:
             if direction == "COMMUTATIVE":
                 graph.commute(node, datum)
             elif direction == "CONCURRENT":
                 # Where workers have copies of their own, the changes of one of two side by side would be lost.
-                graph.commute(node, datum, exclusive=not datum.in_place)
+                shared = datum.in_place and (leaf in self._paths or self._program.engine.in_place)
+                graph.commute(node, datum, exclusive=not shared)
             else:
                 graph.write(node, datum, reads=direction != "OUT" or datum.in_place)

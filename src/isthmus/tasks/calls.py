@@ -108,5 +108,7 @@ def results(
             found = args[where] if isinstance(where, int) else keywords[where]
             for key in path:
                 found = list(found.values())[key.place] if type(key) is Nth else found[key]
+            if getattr(type(found), "has_persistent_state", False):
+                found.save()
             values.append(found)
     return values

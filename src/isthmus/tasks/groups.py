@@ -25,6 +25,7 @@ class Waiter:
     """Somebody who waits until `waiting` is 0."""
 
     __slots__ = ("_lock", "depth", "waiting")
+    blocked = 0  # how many threads of this process wait without an end
 
     def __init__(self, depth: int = 0) -> None:
         self.waiting = 0
@@ -38,7 +39,14 @@ class Waiter:
 
     def block(self, timeout_s: float | None = None) -> bool:
         """Block until released; False after `timeout_s`."""
-        got = self._lock.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
+        if timeout_s is not None:
+            got = self._lock.acquire(timeout=max(0.0, timeout_s))
+        else:
+            Waiter.blocked += 1
+            try:
+                got = self._lock.acquire()
+            finally:
+                Waiter.blocked -= 1
         if got:
             self._lock.release()
         return got

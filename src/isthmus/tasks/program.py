@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from isthmus.domain.errors import Invalid, NotFound, nearest
 from isthmus.tasks import settings as configuration
 from isthmus.tasks.advice import Advice
-from isthmus.tasks.binding import Binding
+from isthmus.tasks.binding import Binding, stands_elsewhere
 from isthmus.tasks.calls import PLAIN, Encoding, is_object_array
 from isthmus.tasks.checkpoint import Checkpoint, copy_whole
 from isthmus.tasks.constraints import units
@@ -55,6 +55,7 @@ class Program:
         self.submitted = itertools.count(1)
         self.watchers: list[Watcher] = watchers(settings)
         self.checkpoint: Checkpoint | None = None
+        self.members: Any = None  # which tasks hold streams, once there are some
         self._files: dict[str, Datum] = {}
         self._groups: dict[str, Group] = {}
         self._group: Group | None = None
@@ -138,6 +139,8 @@ class Program:
             node.units = processors
             made = [Future(graph.result(node), in_place) for _ in range(returns)]
             binding.apply(node)
+            if binding.streams:
+                self.members.joined(node, binding.streams)
             kept = self.checkpoint.resume(node, binding.files) if self.checkpoint is not None else None
             if kept is not None:
                 self._count(node)
@@ -502,7 +505,8 @@ class Program:
         if datum is None:
             stored = self.engine.put(value)  # waits for futures that stand in the object: not while locked
             with self.lock:
-                datum = Datum(self.graph.version(value=stored), self.engine.in_place)
+                in_place = self.engine.in_place or stands_elsewhere(value)
+                datum = Datum(self.graph.version(value=stored), in_place)
                 self.tracker.track(value, datum)
         return datum
 
@@ -593,6 +597,11 @@ class Program:
         timer.daemon = True
         timer.start()
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether some of its tasks have become jobs of the platform."""
+        return self._jobs is not None
+
     def resize(self, more: int) -> None:
         """Take so many more workers, or fewer; at least one stays. Raises Invalid where the engine can't."""
         change = getattr(self.engine, "resize", None)
@@ -615,6 +624,8 @@ class Program:
             return
         try:
             if not kill:
+                if self.members is not None:
+                    self.members.last_call()
                 with self.lock:
                     waiter = Waiter(self.engine.depth) if self.live else None
                     if waiter is not None:

@@ -1,12 +1,15 @@
 """How tasks are run: which engine, how many workers, how much memory. From the environment, or from `start(...)`.
 
-ISTHMUS_TASKS            processes (the default), threads, sequential, ray
+ISTHMUS_TASKS            processes (the default), threads, sequential, ray, agent
 ISTHMUS_TASKS_WORKERS    how many at once; else the processors that this process may use
 ISTHMUS_TASKS_MEMORY     bytes of shared memory before values go to disk; else half of what is free there
 ISTHMUS_TASKS_PENDING    tasks that may wait before a call blocks (20000)
 ISTHMUS_TASKS_START      fork (the default) or spawn: how worker processes begin
 ISTHMUS_TASKS_NESTED     1: tasks within tasks of a PyCOMPSs program are tasks too; else plain calls, as there
 ISTHMUS_TASKS_CHECKPOINT a folder: results are kept there, and a program that is run again takes them
+ISTHMUS_TASKS_ADDRESS    of a Ray cluster, or of an agent: where the engine is one of these
+ISTHMUS_TASKS_OBJECTS    a folder, or redis://HOST:PORT: where persistent objects are kept
+ISTHMUS_TASKS_STREAMS    nats://HOST:PORT: streams go through NATS JetStream, so from machine to machine
 ISTHMUS_TASKS_TRACE      a file that gets the trace at the end: .json (Chrome, Perfetto) or .prv (Paraver)
 ISTHMUS_TASKS_GRAPH      a file that gets the graph at the end: .svg or .dot
 ISTHMUS_TASKS_PROGRESS   1: a progress bar on stderr
@@ -19,7 +22,7 @@ from typing import Any
 
 from isthmus.domain.errors import Invalid, nearest
 
-ENGINES = ("processes", "threads", "sequential", "ray")
+ENGINES = ("processes", "threads", "sequential", "ray", "agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,10 @@ class Settings:
     trace: str = ""
     graph: str = ""
     progress: bool = False
-    address: str = ""  # of an existing Ray cluster
+    report: str = ""  # in a job of the platform: where it reports to
+    address: str = ""  # of an existing Ray cluster, or of an agent
+    objects: str = ""  # a folder, or redis://HOST:PORT: where persistent objects are kept; "": the user's own
+    streams: str = ""  # nats://HOST:PORT, where streams go from machine to machine
 
 
 _VARIABLES = {
@@ -50,7 +56,10 @@ _VARIABLES = {
     "trace": "ISTHMUS_TASKS_TRACE",
     "graph": "ISTHMUS_TASKS_GRAPH",
     "progress": "ISTHMUS_TASKS_PROGRESS",
+    "report": "ISTHMUS_REPORT",
     "address": "ISTHMUS_TASKS_ADDRESS",
+    "objects": "ISTHMUS_TASKS_OBJECTS",
+    "streams": "ISTHMUS_TASKS_STREAMS",
 }
 
 

@@ -26,6 +26,10 @@ def make(settings: Settings) -> Any:
             from isthmus.tasks.engines.ray import RayEngine
 
             return RayEngine(program, settings)
+        if settings.engine == "agent":
+            from isthmus.tasks.agents.engine import AgentEngine
+
+            return AgentEngine(program, settings)
         from isthmus.tasks.engines.processes.engine import Processes
 
         return Processes(program, settings)

@@ -41,6 +41,7 @@ class Sequential:
         self.engine = _Nothing()
         self.watchers: list[Any] = []
         self.advice = None
+        self.members: Any = None
         self._groups: list[str] = []
         self._cancelled: set[str] = set()
         self._known: set[str] = set()
@@ -62,7 +63,11 @@ class Sequential:
         attempts = 1 + (options.retries if options.on_failure == RETRY else 0)
         for attempt in range(attempts):
             try:
-                return body(*args, **kwargs)
+                value = body(*args, **kwargs)
+                for given in (*args, *kwargs.values()):
+                    if getattr(type(given), "has_persistent_state", False):
+                        given.save()
+                return value
             except COMPSsException as error:
                 if not self._groups:
                     raise
@@ -157,6 +162,8 @@ class Sequential:
 
     def close(self, *, kill: bool = False) -> None:
         """Nothing runs."""
+        for watcher in self.watchers:
+            watcher.close()
 
 
 def _put_defaults(task: Task, given: Mapping[str, Any]) -> None:

@@ -74,6 +74,7 @@ class Threads:
         self._bodies: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}  # thread -> worker
         self._sleeping = 0
+        self._spare = 0
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._names = itertools.count(1)
@@ -84,6 +85,14 @@ class Threads:
         limit(max(1, processors() // self.workers))
         for _ in range(self.workers):
             self._hire()
+
+    def lend(self, more: int) -> None:
+        """Have so many threads more, or as many less as were lent: for tasks that live with a stream (locked)."""
+        for _ in range(more):
+            self._hire()
+        self._spare += max(0, -more)
+        if more < 0:
+            self._wake.notify_all()
 
     def _hire(self) -> None:
         thread = threading.Thread(target=self._work, name=f"isthmus-worker-{next(self._names)}", daemon=True)
@@ -159,6 +168,9 @@ class Threads:
                 node = self._next()
                 while node is None:
                     if self._closed:
+                        return
+                    if self._spare:
+                        self._spare -= 1
                         return
                     self._sleeping += 1
                     self._wake.wait()

@@ -4,9 +4,13 @@
 of what works, differs, and does not.
 """
 
+import importlib.abc
+import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
+from typing import Any
 
 from isthmus.domain.errors import Conflict
 
@@ -30,6 +34,22 @@ def install() -> None:
     module = types.ModuleType("pycompss", __doc__)
     module.__path__ = __path__
     sys.modules["pycompss"] = module
+
+
+class _Storage(importlib.abc.MetaPathFinder):
+    """Finds `storage`, PyCOMPSs's interface to persistent objects, where nothing else does."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """Ours, by that name."""
+        if name != "storage":
+            return None
+        place = os.path.join(__path__[0], "storage")
+        return importlib.util.spec_from_file_location(
+            name, os.path.join(place, "__init__.py"), submodule_search_locations=[place]
+        )
+
+
+sys.meta_path.append(_Storage())  # the last: a program's own `storage` comes first
 
 
 def _text(path: str) -> str:

@@ -36,4 +36,15 @@ def watchers(settings: Any) -> list[Watcher]:
         from isthmus.tasks.watch.drawing import Drawing
 
         found.append(Drawing(settings.graph))
+    if settings.report:
+        from isthmus.tasks.watch.reporting import Reporting
+
+        found.append(Reporting())
     return found
+
+
+def unwatched(settings: Any) -> Any:
+    """The settings of a program within a worker: what it does is seen from outside."""
+    from dataclasses import replace
+
+    return replace(settings, progress=False, trace="", graph="", report="")

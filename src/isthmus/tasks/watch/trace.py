@@ -86,14 +86,18 @@ class Trace:
         last = int(max((line[5] for line in lines), default=0) * 1e9)
         count = len(workers)
         stamp = time.strftime("%d/%m/%Y at %H:%M")
-        records = [f"#Paraver ({stamp}):{last}_ns:1({count}):1:1({count}:1)"]
-        for name, _, where, _, begin, end, _ in sorted(lines, key=lambda line: line[4]):
+        # Paraver wants records in the order of time; a task's end comes before the next one's begin.
+        records: list[tuple[int, int, str]] = []
+        for name, _, where, _, begin, end, _ in lines:
             cpu = row[where]
-            first, stop = int(begin * 1e9), int(end * 1e9)
-            records.append(f"1:{cpu}:1:1:{cpu}:{first}:{stop}:1")
-            records.append(f"2:{cpu}:1:1:{cpu}:{first}:{_TASK_EVENT}:{names[name]}")
-            records.append(f"2:{cpu}:1:1:{cpu}:{stop}:{_TASK_EVENT}:0")
-        self.path.write_text("\n".join(records) + "\n")
+            first = int(begin * 1e9)
+            stop = max(first + 1, int(end * 1e9))
+            last = max(last, stop)
+            records.append((first, 1, f"1:{cpu}:1:1:{cpu}:{first}:{stop}:1"))
+            records.append((first, 2, f"2:{cpu}:1:1:{cpu}:{first}:{_TASK_EVENT}:{names[name]}"))
+            records.append((stop, 0, f"2:{cpu}:1:1:{cpu}:{stop}:{_TASK_EVENT}:0"))
+        head = f"#Paraver ({stamp}):{last}_ns:1({count}):1:1({count}:1)"
+        self.path.write_text("\n".join([head, *(text for _, _, text in sorted(records))]) + "\n")
         values = "\n".join(f"{value}      {name}" for name, value in names.items())
         self.path.with_suffix(".pcf").write_text(
             f"STATES\n0    Idle\n1    Running\n\nEVENT_TYPE\n0    {_TASK_EVENT}    Task\nVALUES\n0      End\n{values}\n"

@@ -70,6 +70,7 @@ class Processes:
         self._deadlines: list[tuple[float, int, Any]] = []
         self._solo: set[int] = set()
         self._units = 0
+        self._lent = 0
         self._next_number = 0
         self._next_call = 0
         self._closed = False
@@ -113,14 +114,24 @@ class Processes:
 
     def resize(self, workers: int) -> None:
         """Have so many workers (locked). One that is let go ends what it has begun."""
-        while len([w for w in self._workers if not w.leaving]) < workers:
+        self.workers = workers
+        self._staff()
+
+    def lend(self, more: int) -> None:
+        """Have so many workers more, or as many less as were lent: for tasks that live with a stream (locked)."""
+        self._lent += more
+        if not self._closed:
+            self._staff()
+
+    def _staff(self) -> None:
+        wanted = self.workers + self._lent
+        while len([w for w in self._workers if not w.leaving]) < wanted:
             self._hire()
-        spare = [w for w in self._workers if not w.leaving][workers:]
+        spare = [w for w in sorted(self._workers, key=_load, reverse=True) if not w.leaving][wanted:]
         for worker in sorted(spare, key=_load):
             worker.leaving = True
             if not worker.calls:
                 self._post(worker, (wire.STOP,))
-        self.workers = workers
         self._dispatch()
 
     def close(self, *, kill: bool) -> None:

@@ -23,6 +23,7 @@ from isthmus.tasks.engines.processes.store import Store
 from isthmus.tasks.failures import TaskError, noted
 from isthmus.tasks.functions import body_of, of_key
 from isthmus.tasks.settings import Settings
+from isthmus.tasks.watch import unwatched
 
 _FLUSH_S = 0.001
 
@@ -287,7 +288,7 @@ def main(line: socket.socket, bell: socket.socket, store: Store, number: int, se
             worker.nested = Nested(program, worker)
             return worker.nested
 
-        programs.install(programs.Program(settings, nested))
+        programs.install(programs.Program(unwatched(settings), nested))
         worker.run()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the program has gone

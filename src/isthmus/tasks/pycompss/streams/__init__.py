@@ -1,0 +1,1 @@
+"""PyCOMPSs's streams."""
