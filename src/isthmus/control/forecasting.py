@@ -20,7 +20,7 @@ from isthmus.domain.clock import Clock
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.domain.placement import Forecast, Outcome, WhatIf, WhatIfView
 from isthmus.domain.sites import SiteState
-from isthmus.domain.states import JobState
+from isthmus.domain.states import AttemptState, JobState
 from isthmus.domain.users import Caller, Role, Scope
 from isthmus.placement import constraints
 from isthmus.placement.forecast import Running, Told, forecast
@@ -43,6 +43,8 @@ class _Scene:
     running: list[Running]
     terms: Terms
     names: dict[int, str]
+    handed: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # those in sites' own queues, and
+    # which sites they asked for
     left_out: int = 0
     sized: int = 0
 
@@ -77,24 +79,33 @@ class Forecasting:
     def _scene(self, conn: Connection) -> _Scene:
         sites, knowledge = places.seen(conn, self._now())
         running = []
+        handed: dict[int, str] = {}
         for row in attempt_rows.live(conn):
+            if row.site_name not in sites:
+                continue
             need = self._needs.of(row.job_spec, row.owner_id, row.job_mem_bytes, row.job_zones)
             plan = json.loads(row.plan)
+            if AttemptState(row.state).rank < AttemptState.RUNNING.rank:
+                handed[row.job_id] = row.site_name  # it waits in that site's queue, and holds nothing yet
+                places.count(sites[row.site_name], plan, row.owner, True, -1)
+                continue
             need = dataclasses.replace(need, gpus=int(plan.get("gpus", need.gpus)))
-            if row.site_name in sites:
-                end = (row.started_at or self._now()) + (need.time or USUAL_S)
-                running.append(Running(row.job_id, row.site_name, need, end))
+            end = (row.started_at or self._now()) + (need.time or USUAL_S)
+            running.append(Running(row.job_id, row.site_name, need, end))
         scene = _Scene({}, sites, running, knowledge.terms(), {})
         at = {row.id: row.name for row in site_rows.every(conn)}
         waiting_rows = [
             row
             for row in job_rows.open_jobs(conn)
-            if row.state == JobState.QUEUED and not row.waiting_for and not row.kill_by
+            if row.id in handed or (row.state == JobState.QUEUED and not row.waiting_for and not row.kill_by)
         ]
         waiting_rows.sort(key=lambda row: (-row.priority, row.id))
         scene.left_out = max(0, len(waiting_rows) - MAX_JOBS)
         for row in waiting_rows[:MAX_JOBS]:
             need = self._needs.of(row.spec, row.user_id, row.mem_bytes, row.zones, at.get(row.site_id, ""))
+            if row.id in handed:
+                scene.handed[row.id] = need.sites
+                need = dataclasses.replace(need, sites=(handed[row.id],))
             deadline = math.inf if row.deadline is None else row.deadline
             scene.queue.setdefault(need, []).append(Ticket(-row.priority, row.id, row.submitted_at, deadline))
             scene.names[row.id] = read_spec(row.spec).name
@@ -135,13 +146,15 @@ def _changed(scene: _Scene, change: WhatIf) -> _Scene:
     for name, weight in change.weights.items():
         if not 0 <= weight <= 1e6:
             raise Invalid(f"{weight:g} can't be: it must be from 0 to 1e6.", place=f"weights.{name}")
-    queue = _requeued(scene.queue, change)
+    queue = _requeued(scene.queue, change, scene.handed)
     terms = dataclasses.replace(scene.terms, weights={**scene.terms.weights, **change.weights})
     return dataclasses.replace(scene, sites=sites, queue=queue, terms=terms)
 
 
-def _requeued(queue: Mapping[Need, Sequence[Ticket]], change: WhatIf) -> dict[Need, list[Ticket]]:
-    """The queue with other deadlines, priorities and constraints."""
+def _requeued(
+    queue: Mapping[Need, Sequence[Ticket]], change: WhatIf, handed: Mapping[int, tuple[str, ...]]
+) -> dict[Need, list[Ticket]]:
+    """The queue with other deadlines, priorities and constraints; who waits at a site that is gone may go elsewhere."""
     known = {str(ticket.job) for line in queue.values() for ticket in line}
     for field in ("deadlines", "priorities", "constraints"):
         for job in getattr(change, field):
@@ -166,6 +179,8 @@ def _requeued(queue: Mapping[Need, Sequence[Ticket]], change: WhatIf) -> dict[Ne
             if job in change.constraints:
                 read = constraints.check(change.constraints[job], place=f"constraints.{job}")
                 asks = dataclasses.replace(asks, constraints=read)
+            if ticket.job in handed and not set(asks.sites) - set(change.without):
+                asks = dataclasses.replace(asks, sites=handed[ticket.job])
             found.setdefault(asks, []).append(mine)
     return {need: sorted(line) for need, line in found.items()}
 

@@ -140,20 +140,6 @@ def silent(conn: Connection, before: float, *, limit: int = 10) -> Sequence[int]
     return [row.job_id for row in conn.execute(statement)]
 
 
-def waits(conn: Connection, *, last: int = 25) -> dict[str, list[float]]:
-    """For each site, how many seconds its last attempts waited from being made to their start."""
-    found: dict[str, list[float]] = {}
-    for site in conn.execute(select(sites.c.id, sites.c.name).where(sites.c.state != "REMOVED")).all():
-        statement = (
-            select(attempts.c.started_at, attempts.c.created_at)
-            .where(attempts.c.site_id == site.id, attempts.c.started_at.is_not(None))
-            .order_by(attempts.c.id.desc())
-            .limit(last)
-        )
-        found[site.name] = [max(0.0, row.started_at - row.created_at) for row in conn.execute(statement)]
-    return found
-
-
 def queued(conn: Connection, *, last: int = 50) -> list[Any]:
     """(site, site_id, plan, submitted_at, started_at, ended_at, reason) of the last attempts that sites were given."""
     found: list[Any] = []

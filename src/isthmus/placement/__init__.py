@@ -5,6 +5,7 @@
     sites (SiteSnapshot) ─┘     │
                                 └─ each rejection is kept for `explain`
 
-`needs` says what jobs ask for, `snapshot` what sites have, `filters` and `scores` judge one against the other, `plan`
-assigns. The same snapshot gives the same plan.
+`needs` says what jobs ask for, `snapshot` what sites have, `constraints`, `filters` and `scores` judge one against the
+other, `policies` say who goes first, `backfill` who may pass, `plan` assigns. `waits` learns, `forecast` plays the
+queue through. The same snapshot gives the same plan.
 """

@@ -21,7 +21,7 @@ from isthmus.domain.errors import Conflict, Forbidden, Invalid
 from isthmus.domain.jobs import JobRequest, Resources
 from isthmus.domain.placement import Catalogue, Choice, Metric, Offer, Provider, Rules, Tariff, WhatIf
 from isthmus.domain.reasons import Reason
-from isthmus.domain.sites import Price, SiteSpec
+from isthmus.domain.sites import Limits, Price, SiteSpec
 from isthmus.domain.states import JobState
 from isthmus.domain.units import Seconds
 from isthmus.domain.users import Role, Scope
@@ -276,6 +276,27 @@ async def test_what_if_tells_the_queue_as_it_is_and_as_it_would_be(plane: Plane)
     alone = await forecasting.whatif(plane.caller, WhatIf(without=("here",)))
     assert alone.then.never == 4
     assert json.dumps(alone.notes)
+
+
+async def test_what_waits_in_a_sites_own_queue_is_looked_at_too(plane: Plane) -> None:
+    site = await plane.add(kind="slurm")
+    await plane.add("other")
+    cpus = site.inventory.queues[0].nodes[0].cpus
+    plane.lead()
+    request = JobRequest(
+        command=("true",), resources=Resources(cpus=cpus, time=Seconds(3600)), sites=("here", "other"), name="train"
+    )
+    await say(plane, "other", limits=Limits(jobs=1))
+    jobs = [await plane.submit(request) for _ in range(3)]
+    for job in jobs:
+        await plane.until(lambda one: one.state is JobState.PENDING, job.id)
+    running = await plane.key(jobs[0].id)
+    next(fake for fake in plane.fakes.values() if running in fake.attempts).start(running)
+    await plane.until(lambda one: one.state is JobState.RUNNING, jobs[0].id)
+    forecasting = Forecasting(plane.db, plane.needs, plane.clock)
+    view = await forecasting.whatif(plane.caller, WhatIf(without=("here",)))
+    assert (view.now.jobs, view.now.never) == (2, 0)
+    assert {one.site for one in view.then.shown} == {"other"}
 
 
 @pytest.mark.parametrize(
