@@ -83,6 +83,8 @@ def reason(word: str, message: str) -> str:
         known = Reason(word)
     except ValueError:
         return f"{word} {message}".strip()
+    if known is Reason.KILLED and message.startswith("by "):
+        return f"Its end was asked for {message}."
     sentence = _SENTENCES.get(known, known.sentence)
     if message and (known in _SAID or message == known.sentence):
         return message if known in _SAID else sentence

@@ -14,7 +14,7 @@ from isthmus.domain.views import JobView
 from isthmus.panel import words
 from isthmus.panel.compare import differing, options_of
 from isthmus.panel.job import journey, safe_cell
-from isthmus.panel.rendering import Renderer, short, show_number, time_tag, url
+from isthmus.panel.rendering import Renderer, short, show_hours, show_money, show_number, time_tag, url
 from isthmus.panel.visitor import csrf_of, local
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -119,3 +119,21 @@ def test_queries_leave_out_what_is_empty() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(3.0, "3"), (0.123456789, "0.12346"), (None, "–"), (1.5e9, "1.5e+09")])
 def test_numbers(value: float | None, shown: str) -> None:
     assert show_number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "hours", "money"),
+    [(0.0, "0.0", "0.00"), (0.004, "0.004", "0.004"), (0.5, "0.50", "0.50"), (12345.67, "12,345.7", "12,345.67")],
+)
+def test_small_amounts_say_something(value: float, hours: str, money: str) -> None:
+    assert (show_hours(value), show_money(value)) == (hours, money)
+
+
+def test_a_reason_is_said_once() -> None:
+    sentence = Reason.NO_SITE.sentence
+    assert words.reason("NO_SITE", sentence) == words.reason("NO_SITE", "")
+    assert words.reason("EXIT_CODE", "It ended with 3.") == "It ended with 3."
+    assert words.reason("TIMEOUT", "It ran for 2 s.") == f"{Reason.TIMEOUT.sentence} It ran for 2 s."
+    assert words.reason("KILLED", "by ada") == "Its end was asked for by ada."
+    assert words.reason("something else", "x") == "something else x"
+    assert words.reason("", "x") == "x"

@@ -37,6 +37,18 @@
     });
   }
 
+  // Times at an axis: the reader's, as elsewhere in the panel; or how long after the begin.
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+  const exactly = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+  const times = (at, step) => at.map((v) => (v == null ? "" : (step >= 86400 ? day : step >= 60 ? clock : exactly).format(new Date(v * 1000))));
+  const spans = (at) => at.map((v) => {
+    if (v == null) return "";
+    if (v < 60) return `${Number(v.toPrecision(3))}s`;
+    const [whole, part, big, small] = v < 3600 ? [Math.floor(v / 60), Math.round(v % 60), "m", "s"] : [Math.floor(v / 3600), Math.round((v % 3600) / 60), "h", "m"];
+    return part ? `${whole}${big}${String(part).padStart(2, "0")}${small}` : `${whole}${big}`;
+  });
+
   // What a machine has in use is drawn from nothing up, and over a least range: what is idle looks idle.
   const LEAST = { slope: 0.1, bytes: 1048576, share: 1 };
   const rangeOf = (unit) => (_, low, high) => [0, unit === "share" ? 1 : Math.max(high ?? 0, LEAST[unit]) * 1.05];
@@ -120,7 +132,7 @@
         width: box.clientWidth,
         height: box.clientHeight,
         scales: { x: { time: by === "time" && !began }, y: log ? { distr: 3 } : this.unit in LEAST ? { range: rangeOf(this.unit) } : {} },
-        axes: [axis, { ...axis, size: 56, ...(this.unit === "bytes" ? { incrs: POWERS } : {}), values: (_, at, axisIdx, space, step) => (log ? at.map((v) => (v == null ? "" : units.plain(v))) : ticks(this.unit, at, step)) }],
+        axes: [by !== "time" ? axis : { ...axis, values: (_, at, axisIdx, space, step) => (began ? spans(at) : times(at, step)) }, { ...axis, size: 56, ...(this.unit === "bytes" ? { incrs: POWERS } : {}), values: (_, at, axisIdx, space, step) => (log ? at.map((v) => (v == null ? "" : units.plain(v))) : ticks(this.unit, at, step)) }],
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 }, sync: this.options.sync ? { key: this.options.sync } : undefined },
         series: [{}, ...list.map((one, i) => ({
