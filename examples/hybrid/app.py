@@ -129,6 +129,8 @@ def main() -> None:
     service = ThreadingHTTPServer(("127.0.0.1", 0), Materials)
     threading.Thread(target=service.serve_forever, daemon=True).start()
     os.environ["ISTHMUS_TASKS_SERVICES"] = f"materials=http://127.0.0.1:{service.server_port}/"
+    # What follows is for the workers, too, so it comes before they start.
+    order_in_image.kind = replace(order_in_image.kind, engine=words.engine.upper())
     if words.dislib:
         from isthmus.tasks.pycompss import install
 
@@ -145,7 +147,6 @@ def main() -> None:
             rods.append(temperatures(f"{folder}/{name}"))
         tabulate(names, [middle(rod) for rod in rods], table)
         if words.image:
-            order_in_image.kind = replace(order_in_image.kind, engine=words.engine.upper())
             order_in_image(words.image, table, ordered)
         else:
             order(table, ordered)
