@@ -24,7 +24,7 @@ EXAMPLES = 5  # for each of the operations on each database: a minute in all
 
 ABSENT = cast(Any, None)
 DESCRIPTION = http.create(
-    Services(identity=ABSENT, jobs=ABSENT, sites=ABSENT, artefacts=ABSENT, signing=ABSENT, server=ABSENT)
+    Services(identity=ABSENT, jobs=ABSENT, sites=ABSENT, artefacts=ABSENT, plans=ABSENT, signing=ABSENT, server=ABSENT)
 ).openapi()
 
 schema = schemathesis.openapi.from_dict(DESCRIPTION).exclude(path="/v1/events/stream")  # has no end; tested by itself
