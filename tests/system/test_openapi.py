@@ -29,6 +29,7 @@ DESCRIPTION = http.create(
         jobs=ABSENT,
         sites=ABSENT,
         artefacts=ABSENT,
+        plans=ABSENT,
         signing=ABSENT,
         overviews=ABSENT,
         doctor=ABSENT,

@@ -1,6 +1,7 @@
 """Placement: capacity is never exceeded, nobody starves, the same snapshot gives the same plan."""
 
 import copy
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,3 +129,18 @@ def test_no_plan_exceeds_capacity_or_breaks_residency(wanted: dict[Need, int], s
             mine = [need for need in there if need.user == user]
             assert not place.max_jobs_per_user or len(mine) <= place.max_jobs_per_user
         assert all(need.zones is None or place.zone in need.zones for need in there)
+
+
+def test_a_part_of_a_gpu_needs_one_with_so_much_memory_here_or_elsewhere() -> None:
+    node = NodeType(name="n", cpus=4, gpus=(GpuKind(type="a100", count=1, mem=Bytes(40 << 30)),))
+    here = site("here")
+    here.queues = (Queue(name="main", nodes=(node,)),)
+    none, remote = site("none"), site("remote", remote_gpus=(16 << 30,))
+
+    def fits(**need: Any) -> set[str]:
+        return {one.site for one in explain(Need(user="ada", **need), [here, none, remote]) if one.fits}
+
+    assert fits(gpu_part=0.5) == {"here", "remote"}
+    assert fits(gpu_part_mem=20 << 30) == {"here"}
+    assert fits(gpu_part_mem=60 << 30) == set()
+    assert fits(gpu_part=0.5, gpu_type="h100") == {"remote"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from isthmus.domain.errors import Invalid
-from isthmus.domain.jobs import JobSpec, Resources
+from isthmus.domain.jobs import GpuPart, JobSpec, Resources
 from isthmus.domain.sites import GpuKind, Hop, Inventory, NodeType, Queue, Reach, SiteSpec
 from isthmus.domain.units import Bytes, Seconds
 from isthmus.proxy.batch import find_module
@@ -178,6 +178,15 @@ def test_a_gpu_with_enough_memory_is_named_where_others_have_less() -> None:
     assert flags(rendered(gpus=1)[0])["gres"] == "gpu:1"
     assert flags(rendered(gpus=1, gpu_mem=Bytes(10 * GIB))[0])["gres"] == "gpu:1"
     assert flags(rendered(gpus=1, gpu_mem=Bytes(60 * GIB))[0])["gres"] == "gpu:h100:1"
+
+
+def test_a_part_of_a_gpu_is_asked_for_in_shards_where_the_cluster_has_them_and_else_is_a_whole_one() -> None:
+    half, memory = GpuPart(part=0.5), GpuPart(memory=Bytes(6 * GIB))
+    assert flags(rendered(gpu=0.5)[0])["gres"] == "gpu:1"
+    assert flags(rendered(gpu=half, gpu_type="a100")[0])["gres"] == "gpu:A100:1"
+    assert flags(rendered(options={"shards_per_gpu": 8}, gpu=half)[0])["gres"] == "shard:4"
+    assert flags(rendered(options={"shards_per_gpu": 8}, gpu=memory)[0])["gres"] == "shard:2", "6 of 40 GiB, rounded up"
+    assert flags(rendered(options={"shards_per_gpu": 8}, gpus=1)[0])["gres"] == "gpu:1"
 
 
 def test_native_options_go_through_and_a_jobs_win() -> None:

@@ -20,7 +20,7 @@ from isthmus.placement.sizing.options import Option
 from isthmus.placement.sizing.simulate import View
 
 FEW = 100  # so many jobs at most
-LOOKS = 8000  # jobs placed in all plans that are looked at, so that a decision takes a few milliseconds
+LOOKS = 100_000  # tries to place a job, in all plans that are looked at: a decision takes milliseconds, never a second
 SAVES = 1e-4  # a plan must save this part of the cost to take the place of another
 
 
@@ -131,6 +131,8 @@ class _Search:
         for option in range(len(self._ways[job])):
             plan.option[job] = option
             for place in range(first, len(rest) + 1):
+                if self._left <= 0:
+                    break
                 order = [*rest[:place], job, *rest[place:]]
                 cost = self._cost(order, plan.option, best[0])
                 if cost < best[0]:
@@ -164,6 +166,7 @@ class _Search:
         at, total = 0.0, 0.0
         while True:
             still: list[int] = []
+            self._left -= len(waiting)
             for job in waiting:
                 anew, on, price, kind, gpus = self._ways[job][option[job]]
                 used[kind] += gpus
@@ -178,7 +181,6 @@ class _Search:
                 if late > 0:
                     total += self._weight[job] * late
                 if total >= most:
-                    self._left -= len(order)
                     return math.inf
                 heapq.heappush(running, (end, kind, gpus))
                 if ends is not None:
@@ -195,5 +197,4 @@ class _Search:
             while running and running[0][0] <= at:
                 _, kind, gpus = heapq.heappop(running)
                 used[kind] -= gpus
-        self._left -= len(order)
         return total
