@@ -610,7 +610,17 @@ def test_axe_finds_nothing_serious(signed_in: SignedIn, client: Client, scheme: 
         f"/compare?job={good}&job={bad}",
         "/sites",
     ]
-    paths += ["/sites/local", "/datasets", "/images", "/people", "/events", "/settings", "/doctor", "/add-site"]
+    paths += [
+        "/sites/local",
+        "/datasets",
+        "/images",
+        "/people",
+        "/events",
+        "/settings",
+        "/doctor",
+        "/plan",
+        "/add-site",
+    ]
     paths += [f"/jobs/{folder}", f"/jobs/{folder}/files/{left}", "/jobs?order=queue", "/no-such-page"]
     if scheme == "dark":  # other colours, the same structure
         paths = ["/", "/jobs", f"/jobs/{bad}?explain=1", "/submit", "/sites", "/no-such-page"]
@@ -657,6 +667,7 @@ def test_what_every_answer_says(plane: ControlPlane, client: Client) -> None:
             "/events",
             "/compare",
             "/doctor",
+            "/plan",
         ):
             text = browser.get(path).text
             assert "style=" not in text, path

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from isthmus.cli import queueplan
@@ -169,6 +170,12 @@ def test_deadlines_hold_that_earliest_deadline_first_would_miss(client: Client, 
     assert set(planned) == set(numbers.values())
     assert planned[numbers[URGENT]].late_s == 0.0 < planned[numbers[UNIMPORTANT]].late_s
     assert queueplan.draw([plan], as_page=False).startswith("<svg")
+    link = httpx.URL(client.users.sign_in_link().url)
+    with httpx.Client(timeout=60) as browser:
+        browser.get(link)
+        page = browser.get(link.join("/plan"), params={"site": site}).text
+        assert "<svg" in page
+        assert all(f'href="/jobs/{job}"' in page for job in planned)
     told = {}
     for which in (URGENT, LONG):
         job = numbers[which]
