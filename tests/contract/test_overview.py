@@ -140,12 +140,6 @@ async def test_the_week_is_added_up_once_a_minute(plane: Plane) -> None:
     assert len((await plane.overviews.of(caller)).week) == 1
 
 
-async def test_waits_of_the_last_jobs(plane: Plane, db: Database) -> None:
-    await plane.start()
-    await plane.job("COMPLETED", ran=(2, 1))
-    assert await db.read(attempts.waits) == {"box": [0.0]}
-
-
 async def test_the_doctor_says_what_is_not_well(plane: Plane, db: Database, tmp_path: Path) -> None:
     caller = await plane.start()
     store = FolderStore(tmp_path / "store")

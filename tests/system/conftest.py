@@ -38,7 +38,9 @@ def pytest_runtest_makereport(
 @pytest.fixture(autouse=True)
 def _a_test_that_failed_leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     """Its sites and its jobs go: it may run again, and no other test waits behind what it held."""
-    plane: ControlPlane | None = request.getfixturevalue("plane") if "plane" in request.fixturenames else None
+    plane = request.getfixturevalue("plane") if "plane" in request.fixturenames else None
+    if not isinstance(plane, ControlPlane):  # a test's own may be anything
+        plane = None
     slurm: SlurmCluster | None = request.getfixturevalue("slurm") if "slurm" in request.fixturenames else None
     sites = plane.sites() if plane else set()
     jobs = slurm.jobs() if slurm else set()
