@@ -347,11 +347,11 @@ def test_more_cores_than_any_site_has(isthmus: Isthmus) -> None:
 
 
 def test_a_wrong_line_of_a_job_s_file(isthmus: Isthmus, tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text("command: [a]\nresources:\n  gpuz: 1\n")
+    (tmp_path / "job.yaml").write_text("command: [a]\nresources:\n  gpuss: 1\n")
     done = isthmus("run", "-f", "job.yaml")
     assert done.code == 2
     assert done.err == (
-        "isthmus: job.yaml:3: resources.gpuz: There is no field 'gpuz' here.\n         Did you mean 'gpus'?\n"
+        "isthmus: job.yaml:3: resources.gpuss: There is no field 'gpuss' here.\n         Did you mean 'gpus'?\n"
     )
 
 

@@ -23,7 +23,7 @@ def told(response: httpx.Response, status: int) -> dict[str, Any]:
     ("body", "place", "detail", "hint"),
     [
         ({"comand": ["a"]}, "comand", "There is no field 'comand' here.", "Did you mean 'command'?"),
-        ({"command": ["a"], "resources": {"gpuz": 1}}, "resources.gpuz", "There is no field 'gpuz' here.",
+        ({"command": ["a"], "resources": {"gpuss": 1}}, "resources.gpuss", "There is no field 'gpuss' here.",
          "Did you mean 'gpus'?"),
         ([{"command": ["a"]}, {"command": ["a"], "launcher": "srn"}], "[1].launcher",
          "'srn' is not one of the choices.", "Did you mean 'srun'?"),
@@ -44,8 +44,8 @@ async def test_a_wrong_job_is_refused_with_its_place(
 
 
 async def test_each_of_several_faults_is_listed(http: httpx.AsyncClient) -> None:
-    problem = told(await http.post("/v1/jobs", json={"nane": "x", "resources": {"gpuz": 1}}), 422)
-    assert {fault["place"] for fault in problem["errors"]} == {"nane", "resources.gpuz"}
+    problem = told(await http.post("/v1/jobs", json={"nane": "x", "resources": {"gpuss": 1}}), 422)
+    assert {fault["place"] for fault in problem["errors"]} == {"nane", "resources.gpuss"}
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,10 @@ def test_json_is_yaml_too(tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_has_its_line(tmp_path: Path) -> None:
-    text = "command: [a]\n\nresources:\n  cpus: 2\n  gpuz: 1\n"
-    assert fault(tmp_path, text) == ("job.yaml:5: resources.gpuz: There is no field 'gpuz' here. Did you mean 'gpus'?")
+    text = "command: [a]\n\nresources:\n  cpus: 2\n  gpuss: 1\n"
+    assert fault(tmp_path, text) == (
+        "job.yaml:5: resources.gpuss: There is no field 'gpuss' here. Did you mean 'gpus'?"
+    )
 
 
 def test_a_wrong_value_in_a_list_has_its_line(tmp_path: Path) -> None:
