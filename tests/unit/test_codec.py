@@ -17,7 +17,7 @@ from isthmus.domain.views import JobPage, JobView
     ("given", "said"),
     [
         ({"comand": ["x"]}, "comand: There is no field 'comand' here. Did you mean 'command'?"),
-        ({"resources": {"gpu": 1}}, "resources.gpu: There is no field 'gpu' here. Did you mean 'gpus'?"),
+        ({"resources": {"gpuss": 1}}, "resources.gpuss: There is no field 'gpuss' here. Did you mean 'gpus'?"),
         ({"command": "echo"}, "command: 'echo' is not a list. Write it like [a, b]."),
         ({"resources": {"cpus": "a"}}, "resources.cpus: 'a' is not a whole number."),
         ({"resources": {"cpus": 1.5}}, "resources.cpus: 1.5 is not a whole number."),
@@ -50,9 +50,9 @@ def test_says_what_is_wrong_and_where(given: dict[str, Any], said: str) -> None:
 
 def test_several_faults_are_told_each() -> None:
     with pytest.raises(Invalid) as caught:
-        codec.read(JobRequest, {"nane": "x", "resources": {"gpu": 1}})
+        codec.read(JobRequest, {"nane": "x", "resources": {"gpuss": 1}})
     assert caught.value.message.endswith("(And 1 more.)")
-    assert {fault.place for fault in caught.value.faults} == {"nane", "resources.gpu"}
+    assert {fault.place for fault in caught.value.faults} == {"nane", "resources.gpuss"}
 
 
 def test_the_place_within_a_list_of_jobs() -> None:
