@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import resource
 import signal
 import socket
@@ -60,7 +61,15 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._settling = self._loop.create_task(self._settle())
         self._announce(self._app)
+
+    async def _settle(self) -> None:
+        """What is loaded by now stays: each whole garbage collection would walk it, and hold everybody up for 0.2 s."""
+        if self._app.supervisor is not None:
+            await self._app.supervisor.leading.wait()
+        gc.collect()
+        gc.freeze()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Long polls and streams end now, so that the server need not cut them when its grace is over.
