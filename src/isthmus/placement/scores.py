@@ -20,10 +20,9 @@ HALF_WAIT_S = 600.0  # likewise for the wait in the site's own queue
 
 def load(need: Need, site: SiteSnapshot) -> float | None:
     """How much of the scarcer resource would be left: a site with a queue of its own may go below 0 free."""
-    wanted = max(
-        _share(site.used_cpus + need.cpus * need.nodes, site.total_cpus),
-        _share(site.used_gpus + need.gpus * need.nodes, site.total_gpus) if need.gpus else 0.0,
-    )
+    wanted = _share(site.used_cpus + need.cpus * need.nodes, site.total_cpus)
+    if need.gpus:
+        wanted = max(wanted, _share(site.used_gpus + need.gpus * need.nodes, site.total_gpus))
     return 1.0 / (1.0 + wanted)
 
 
