@@ -3,7 +3,7 @@
 import builtins
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,6 +57,9 @@ from isthmus.placement.scores import hourly
 from isthmus.placement.snapshot import SiteSnapshot
 
 _ASKED_AT_ONCE = 32  # jobs of a long wait
+
+# Of these jobs (second: all that are waited for) those still to wait for; once there are none, the rows to answer with.
+Look = Callable[[Connection, Sequence[int], Sequence[int]], tuple[list[int], dict[int, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,33 +143,29 @@ class Jobs:
         """The jobs, as soon as every one has ended or the time is over."""
         require(caller, Role.VIEWER, Scope.READ)
         wanted = builtins.list(dict.fromkeys(job_ids))
-        deadline = self._clock.monotonic() + timeout_s
-        with self._db.watch(*_topics(wanted)) as news:
-            left, rows = await self._db.read(_not_ended, wanted)
-            while left:
-                remaining = deadline - self._clock.monotonic()
-                if remaining <= 0 or not await _in_time(news, remaining):
-                    rows = await self._db.read(job_rows.many, wanted)
-                    break
-                news.clear()
-                left, rows = await self._db.read(_from_first_that_lives, left, wanted)
+        rows = await self._look_until(wanted, timeout_s, _not_ended, _from_first_that_lives)
+        rows = rows or await self._db.read(job_rows.many, wanted)
         return [job_view(rows[job_id]) for job_id in wanted]
 
     async def wait_any(self, caller: Caller, job_ids: Sequence[int], timeout_s: float) -> builtins.list[JobView]:
         """Those of the jobs that have ended, as soon as there is one; none when the time is over."""
         require(caller, Role.VIEWER, Scope.READ)
         wanted = builtins.list(dict.fromkeys(job_ids))
+        rows = await self._look_until(wanted, timeout_s, _unless_one_ended, _unless_one_ended)
+        return [job_view(rows[job_id]) for job_id in wanted if job_id in rows]
+
+    async def _look_until(self, wanted: Sequence[int], timeout_s: float, first: Look, again: Look) -> dict[int, Any]:
+        """The rows that a look brings when it leaves no job to wait for; none if the time is over before."""
         deadline = self._clock.monotonic() + timeout_s
         with self._db.watch(*_topics(wanted)) as news:
-            left, _ = await self._db.read(_not_ended, wanted)
-            while len(left) == len(wanted):
+            left, rows = await self._db.read(first, wanted, wanted)
+            while left:
                 remaining = deadline - self._clock.monotonic()
                 if remaining <= 0 or not await _in_time(news, remaining):
-                    return []
+                    return {}
                 news.clear()
-                left, _ = await self._db.read(_not_ended, wanted)
-        rows = await self._db.read(job_rows.many, [job_id for job_id in wanted if job_id not in set(left)])
-        return [job_view(row) for row in rows.values()]
+                left, rows = await self._db.read(again, left, wanted)
+        return rows
 
     async def attempts(self, caller: Caller, job_id: int) -> builtins.list[AttemptView]:
         """Its tries, the first first."""
@@ -471,14 +470,25 @@ def _topics(wanted: Sequence[int]) -> Sequence[str]:
     return [ended_topic(job_id) for job_id in wanted] if len(wanted) <= 100 else [ENDED]
 
 
-def _not_ended(conn: Connection, wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
-    """Which of them have not ended; where all have, their rows. Raises NotFound."""
-    states = job_rows.states(conn, wanted)
-    missing = [job_id for job_id in wanted if job_id not in states]
+def _not_ended(conn: Connection, ids: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
+    """Which of them have not ended; where all have, the rows of those that are wanted. Raises NotFound."""
+    states = _states(conn, ids)
+    left = [job_id for job_id in ids if not JobState(states[job_id]).ended]
+    return left, {} if left else job_rows.many(conn, wanted)
+
+
+def _unless_one_ended(conn: Connection, ids: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], dict[int, Any]]:
+    """All of them while none has ended; then none, and the rows of those that have. Raises NotFound."""
+    ended = [job_id for job_id, state in _states(conn, ids).items() if JobState(state).ended]
+    return ([], job_rows.many(conn, ended)) if ended else (list(ids), {})
+
+
+def _states(conn: Connection, ids: Sequence[int]) -> dict[int, str]:
+    states = job_rows.states(conn, ids)
+    missing = [job_id for job_id in ids if job_id not in states]
     if missing:
         raise NotFound(f"There is no job {missing[0]}.", place="job")
-    left = [job_id for job_id in wanted if not JobState(states[job_id]).ended]
-    return left, {} if left else job_rows.many(conn, wanted)
+    return states
 
 
 def _from_first_that_lives(
