@@ -8,7 +8,6 @@ import os
 import random
 import sqlite3
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import yaml
 from isthmus import codec
 from isthmus.domain.sites import SiteSpec
 from tests.testbed import scratch
-from tests.testbed.drivers import Drivers
+from tests.testbed.drivers import Drivers, workflow
 from tests.testbed.network import Network
 from tests.testbed.sites import ssh_site
 from tests.testbed.ssh import SshServer
@@ -212,14 +211,7 @@ class Sited:
         return self.isthmus("run", "two.cwl", "in.json", "-b", "bindings.yaml", "--outdir", "out")
 
     def isthmus(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [Path(sys.executable).with_name("isthmus"), "workflow", *words],
-            cwd=self.folder,
-            env={**os.environ, "ISTHMUS_DATA": str(self.folder / "data")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return workflow(self.folder, *words)
 
     @property
     def run(self) -> str:

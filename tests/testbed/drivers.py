@@ -17,6 +17,18 @@ from types import TracebackType
 ROOT = Path(__file__).parents[2]
 
 
+def workflow(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """`isthmus workflow WORDS…` in a folder, which has its data too."""
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("isthmus"), "workflow", *words],
+        cwd=folder,
+        env={**os.environ, "ISTHMUS_DATA": str(folder / "data")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 class Drivers:
     """Starts `isthmus WORDS…` in a folder, again and again. A context manager: at its end the last one is killed."""
 

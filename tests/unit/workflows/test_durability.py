@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from isthmus.workflows.driver import guardian
+from tests.testbed.drivers import workflow
 from tests.testbed.waiting import wait_for
 
 CHAIN = """
@@ -60,14 +60,7 @@ class Bench:
         (folder / "in.json").write_text(json.dumps(given))
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [Path(sys.executable).with_name("isthmus"), "workflow", *words],
-            cwd=self.folder,
-            env={**os.environ, "ISTHMUS_DATA": str(self.folder / "data")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return workflow(self.folder, *words)
 
     def call(self, *words: str) -> tuple[int, str, str]:
         process = self.start(*words)
