@@ -7,12 +7,13 @@ from isthmus.cli import output
 if TYPE_CHECKING:
     from isthmus.domain.views import PlanView
 
+NOTHING = "No job waits or runs at a site with the policy deadline-cost."
 HEAD = ("JOB", "NAME", "USER", "LEFT", "GPUS", "THEN", "ENDS", "DEADLINE", "LATE", "COST SO FAR", "EXPECTED")
 
 
 def show(plans: "list[PlanView]") -> None:
     if not plans:
-        output.note("No job waits or runs at a site with the policy deadline-cost.")
+        output.note(NOTHING)
     for one in plans:
         print(f"{one.site}, {one.nodes} nodes {one.node} with {one.gpus} {one.gpu_type}")
         output.table(HEAD, rows_of(one))
@@ -48,6 +49,8 @@ def draw(plans: "list[PlanView]", *, as_page: bool) -> str:
     from isthmus.domain.errors import Invalid
     from isthmus.placement.sizing import gantt, planned
 
+    if not as_page and not plans:
+        raise Invalid(NOTHING, place="--gantt", hint="There is nothing to draw.")
     if not as_page and len(plans) != 1:
         raise Invalid(f"There are {len(plans)} plans: one picture holds one.", place="--gantt", hint="Name it .html.")
     pictures = [planned.svg(plan, title=_title(plan)) for plan in plans]
