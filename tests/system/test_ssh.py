@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.domain.errors import BadReply, IsthmusError, Refused, Unreachable
+from isthmus.domain.errors import BadReply, IsthmusError, Refused, SiteError, Unreachable
 from isthmus.domain.sites import Health, Hop, Reach
 from isthmus.domain.units import Seconds
 from isthmus.sites import keys
@@ -95,7 +95,11 @@ async def persist(call: Callable[[], Any]) -> Any:
         while True:
             try:
                 return await call()
-            except (Unreachable, BadReply):
+            except (
+                SiteError
+            ) as error:  # also what the site itself calls passing, as while another transfer's end is due
+                if not error.transient:
+                    raise
                 await asyncio.sleep(0.02)
 
 

@@ -81,10 +81,12 @@ def test_a_driver_that_is_killed_fifty_times_does_nothing_twice_that_it_had_writ
         drivers.start("workflow", "run", "squares.cwl", "in.json", "--outdir", "out")
         wait_for(lambda: _lines(journal), "the run to begin", deadline_s=120)
         (book,) = _books(tmp_path)
-        for _ in range(KILLS):
-            # As it begins, with steps under way, or with some of them written down.
-            lines = len(_lines(journal)) + dice.choice((0, 1, 5, 13))
-            rows = dice.choice((0, len(_recorded(book)) + dice.randint(1, 8)))
+        for kill in range(KILLS):
+            # As it begins, with steps under way, or with some of them written down; at once when few are left.
+            done = len(_recorded(book))
+            ahead = done > 0.8 * TASKS * kill / KILLS
+            lines = len(_lines(journal)) + (0 if ahead else dice.choice((0, 1, 5, 13)))
+            rows = 0 if ahead else dice.choice((0, done + dice.randint(1, 8)))
             came = partial(_came_to, drivers, journal, lines, book, rows)
             wait_for(came, "steps to run", deadline_s=120, every_s=0.002)
             assert drivers.kill() == -9, drivers.log.read_text()[-2000:]
