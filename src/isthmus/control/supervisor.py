@@ -61,7 +61,10 @@ NOTED = 200  # jobs of a need whose reason for waiting is written down; the othe
 LONGEST_SLEEP_S = 60.0
 SWEEP_S = 600.0
 GATHER_S = 0.03  # what becomes free within this time is given away in one cycle, where many attempts are live
-LEARN_S = 120.0  # between looks at what is known beside the sites' rows: figures, waits, use
+LEARN_S = (
+    60.0  # between looks at what is known beside the sites' rows, where attempts begin or end: figures, waits, use
+)
+LEARN_IDLE_S = 900.0  # between them, where nothing happens: use of long ago counts less
 VISIT_S = 5.0  # between looks for sites to ask, though nothing of ours is there
 PROBED = 0  # stands for whoever probed the site, until a worker has asked it
 KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
@@ -109,6 +112,7 @@ class Supervisor:
         self._knowledge = Knowledge()
         self._places: dict[str, Place] = {}
         self._live: dict[int, Live] = {}  # by job
+        self._moved = False  # an attempt began or ended since what is known was read
         self._freed = asyncio.Event()  # room at a site, or its health, changed: plan again
         self._noted: dict[Need, tuple[Reason, str]] = {}
         self._fits: dict[Need, tuple[str, ...]] = {}
@@ -198,6 +202,7 @@ class Supervisor:
         """Ask for the sites' figures, and take in what is known, now and then and when somebody changed the rules."""
         with self.db.watch(PLACEMENT) as news:
             news.set()  # what nobody asked since the last leader is asked at once
+            read_at = -math.inf
             while True:
                 changed = news.is_set()
                 news.clear()
@@ -206,7 +211,9 @@ class Supervisor:
                 if found:
                     await self.record(figures.put, found)
                 before = self._knowledge
-                await self._know()
+                if changed or found or self._moved or self.clock.monotonic() - read_at >= LEARN_IDLE_S:
+                    read_at, self._moved = self.clock.monotonic(), False
+                    await self._know()
                 if changed and before.rules.metrics != self._knowledge.rules.metrics:
                     await self.record(figures.keep_only, list(self._knowledge.rules.metrics))
                     news.set()  # new metrics: ask for their figures at once
@@ -566,6 +573,7 @@ class Supervisor:
     def moved(self, live: Live, before: AttemptState) -> None:
         """Keep count of what is in use, and plan again where something became free."""
         place = self._places.get(live.site)
+        self._moved = True
         if place is not None:
             if before.rank < AttemptState.RUNNING.rank <= live.state.rank:
                 place.snapshot.queued_jobs -= 1
