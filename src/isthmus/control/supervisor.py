@@ -354,10 +354,10 @@ class Supervisor:
             terms = self._knowledge.terms(self._releases)
             result = plan(ordinary, snapshots, now, fits=self._fits, terms=terms)
             steps.wake_s = min(steps.wake_s, result.wake_s)
-            result.assignments.extend(steps.starts)
+            starts = [*result.assignments, *steps.starts]
             result.waiting.update(steps.waiting)
-            if result.assignments:
-                for job_id in await self._start(result.assignments, now):
+            if starts:
+                for job_id in await self._start(starts, now):
                     looked.pop(job_id, None)
             await self._note_waiting(result)
         if looked:
