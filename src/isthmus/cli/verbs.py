@@ -1,6 +1,6 @@
 """Every verb of the command line by its words, and what to say to one that is not there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from typer.core import TyperGroup
@@ -18,7 +18,7 @@ class Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def missing(word: str, here: Sequence[str] | dict[str, Any]) -> str:
+def missing(word: str, here: Iterable[str]) -> str:
     """What to say to a word that is no command among those that are here."""
     from isthmus.domain.errors import nearest
 

@@ -63,7 +63,11 @@ class Draft:
         ]
         return cls(
             files=[(name, text) for name, text in given if name or text.strip()],
-            **{name: str(form.get(name, "")).strip() for name in FIELDS},
+            process=str(form.get("process", "")).strip(),
+            inputs=str(form.get("inputs", "")).strip(),
+            bindings=str(form.get("bindings", "")).strip(),
+            site=str(form.get("site", "")).strip(),
+            cpus=str(form.get("cpus", "")).strip(),
             fresh=bool(form.get("fresh")),
             keep_going=bool(form.get("keep_going")),
         )

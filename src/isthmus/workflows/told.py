@@ -215,11 +215,12 @@ class Telling:
         for one in self._planned:
             own = figures.get(one.step, {})
             counts = self._counts.get(one.step, Counter())
+            known: dict[str, Any] = {name: counts[name] for name in COUNTS}
+            known.update((name, own[name]) for name in FIGURES if name in own)
             found.append(
                 replace(
                     one,
-                    **{name: counts[name] for name in COUNTS},
-                    **{name: own[name] for name in FIGURES if name in own},
+                    **known,
                     begin_s=max(0.0, begin[one.step] - start) if one.step in begin else 0.0,
                     end_s=max(0.0, end[one.step] - start) if one.step in end else 0.0,
                     places=dict(own.get("places", {})),
