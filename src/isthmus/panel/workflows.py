@@ -84,7 +84,7 @@ async def run(visitor: Visitor) -> Response:
         "workflow.html",
         job=job,
         name=name_of(job),
-        steps=leaves(steps),
+        steps=told.leaves(steps),
         count=counted(steps),
         graph=graph_of(steps),
         whole=max((one.end_s for one in steps), default=0.0),
@@ -131,14 +131,9 @@ def name_of(job: JobView) -> str:
     return job.labels.get(LABEL, "") or job.name.removeprefix("workflow ")
 
 
-def leaves(steps: Sequence[StepTold]) -> list[StepTold]:
-    """Those that run something: a step that is a workflow is shown by the steps within it."""
-    return [one for one in steps if not any(other.step.startswith(one.step + "/") for other in steps)]
-
-
 def counted(steps: Sequence[StepTold]) -> dict[str, Any]:
     """All steps together."""
-    own = leaves(steps)
+    own = told.leaves(steps)
     found: dict[str, Any] = {
         name: sum(getattr(one, name) for one in own)
         for name in ("tasks", "ended", "running", "done", "reused", "failed", "cpu_s", "wall_s", "moved", "cost")
@@ -153,7 +148,7 @@ def graph_of(steps: Sequence[StepTold]) -> dict[str, Any]:
     placed: Layout = layout([one.step for one in top], edges)
     boxes = []
     for one in top:
-        within = [each for each in leaves(steps) if each.step.startswith(one.step + "/")] or [one]
+        within = [each for each in told.leaves(steps) if each.step.startswith(one.step + "/")] or [one]
         ended, tasks = sum(each.ended for each in within), sum(each.tasks for each in within)
         x, y = placed.places[one.step]
         boxes.append(Box(one.step, x, y, _state(within), ended, tasks, len(within) if within != [one] else 0))

@@ -12,7 +12,7 @@ The panel and `isthmus workflow show --server` read the same.
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +143,18 @@ def steps(values: Mapping[str, float | None]) -> list[StepTold]:
             if source.isdecimal() and target.isdecimal() and {int(source), int(target)} <= set(names):
                 after[names[int(target)]].append(names[int(source)])
     return [replace(one, places=places[one.step], after=tuple(sorted(after[one.step]))) for one in found]
+
+
+def leaves(steps: Sequence[StepTold]) -> list[StepTold]:
+    """Those that run something: a step that is a workflow is shown by the steps within it."""
+    around = {path for one in steps for path in _around(one.step)}
+    return [one for one in steps if one.step not in around]
+
+
+def _around(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _order(one: StepTold) -> int:
