@@ -56,10 +56,10 @@ class Runs:
         finally:
             book.close()
 
-    def begin(self, facts: Mapping[str, Any]) -> tuple[Path, Book]:
-        """A new run: its folder and its book."""
+    def begin(self, facts: Mapping[str, Any], run: str = "") -> tuple[Path, Book]:
+        """A new run: its folder and its book. ``run``: its id, where it has one already."""
         name = re.sub(r"[^\w.-]+", "-", str(facts.get("name") or "run"))[:40].removesuffix(".cwl")
-        run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
+        run = run or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
         folder = self.home / "runs" / run
         return folder, Book.made(folder, {**facts, "run": run, "started": time.time(), "state": "running"})
 

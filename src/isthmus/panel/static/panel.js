@@ -224,7 +224,7 @@
 
   // ---- keys
 
-  const places = { h: "/", j: "/jobs", s: "/sites", d: "/datasets", i: "/images", p: "/people", e: "/events" };
+  const places = { h: "/", j: "/jobs", w: "/workflows", s: "/sites", d: "/datasets", i: "/images", p: "/people", e: "/events" };
   let going = 0;
   function rowsOfPage() {
     return $$("tr[data-href]").filter((row) => row.offsetParent);

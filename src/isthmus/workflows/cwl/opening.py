@@ -4,13 +4,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
-from isthmus.domain.errors import Invalid
-from isthmus.workflows.cwl import files, orders, reading
+from isthmus.domain.errors import Invalid, nearest
+from isthmus.workflows.cwl import files, loading, orders, reading
+from isthmus.workflows.cwl import inputs as inputs_of
 from isthmus.workflows.cwl.loading import Library
 from isthmus.workflows.cwl.model import InForce, Process, Workflow, processes
 from isthmus.workflows.cwl.translation import CwlProgram
-from isthmus.workflows.locations import path_of
+from isthmus.workflows.dataflow.graph import MISSING
+from isthmus.workflows.locations import is_far, path_of
+from isthmus.workflows.work import StepFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +29,11 @@ class Opened:
     documents: tuple[str, ...]
 
 
-def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir: str = "") -> Opened:
-    """Read a process and its inputs: a file of them, and ``--name value`` words over it. Raises Invalid."""
+def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir: str = "", within: str = "") -> Opened:
+    """Read a process and its inputs: a file of them, and ``--name value`` words over it. Raises Invalid.
+
+    ``within``: a folder with all that somebody else gave. Nothing outside it is read or even looked for.
+    """
     values: Any = {}
     if inputs:
         inputs = os.path.abspath(inputs)
@@ -38,9 +45,11 @@ def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir
     if not isinstance(values, dict):
         raise Invalid("The inputs are no names and values.", place=inputs)
     where = address(process)
-    library = Library()
+    library = Library(within)
     read = reading.read(where, library)
     base = os.path.join(os.path.abspath(basedir), "-") if basedir else inputs or os.path.join(os.getcwd(), "-")
+    if within:
+        _refuse_outside(values, read, base, within)
     given = orders.located(values, base)
     if words:
         given.update(orders.from_words(words, read))
@@ -54,6 +63,47 @@ def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir
         strange=strange,
         documents=(*library.files, *_defaults(read)),
     )
+
+
+def check_types(opened: Opened) -> None:
+    """Raise Invalid for inputs that are missing or of another type; no expression is evaluated for that."""
+    process = opened.program.process
+    for name, parameter in process.inputs.items():
+        value = opened.given.get(name)
+        if value is None and parameter.default is not MISSING:
+            continue
+        try:
+            inputs_of.check(parameter, value, nearest(name, opened.strange))
+        except StepFailed as error:
+            raise Invalid(error.message, place=f"inputs.{name}", code="cwl-inputs") from None
+
+
+def _refuse_outside(values: dict[str, Any], process: Process, base: str, within: str) -> None:
+    """Raise Invalid where inputs, defaults or ontologies are files outside."""
+    for name, value in values.items():
+        _refuse_files(value, base, within, f"inputs.{name}")
+    for one in processes(process):
+        for schema in one.schemas:
+            loading.refuse_outside(schema, within, one.place)
+        for parameter in one.inputs.values():
+            _refuse_files(parameter.default, one.file, within, parameter.place or one.place)
+        if isinstance(one, Workflow):
+            for step in one.steps.values():
+                for each in step.inputs.values():
+                    _refuse_files(each.default, one.file, within, one.place)
+
+
+def _refuse_files(value: Any, base: str, within: str, place: str) -> None:
+    if isinstance(value, list):
+        for each in value:
+            _refuse_files(each, base, within, place)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if name in ("location", "path") and isinstance(each, str) and value.get("class") in ("File", "Directory"):
+                if not (is_far(each) or each.startswith("_:") or loading.is_url(each)):
+                    loading.refuse_outside(unquote(loading.resolve(base, each)), within, place)
+            else:
+                _refuse_files(each, base, within, place)
 
 
 def _defaults(process: Process) -> list[str]:
