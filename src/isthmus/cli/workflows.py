@@ -55,11 +55,10 @@ def run(
     if inputs.startswith("--"):
         words, inputs = [inputs, *words], ""
     process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    opened = opening.opened(process, inputs, words)
+    bound = _bindings(bindings, workflow) if bindings is not None else None
+    opened = opening.opened(process, inputs, words, bindings=bound)
     for told in opened.strange:
         note(f"isthmus: {told}")
-    if bindings is not None:
-        _bindings(bindings, workflow).check(opened.program.graph)
     opened.program.inputs(opened.given)
     runs = Runs()
     withheld = {name: opened.given[name] for name in opened.program.secrets() if name in opened.given}
@@ -108,11 +107,10 @@ def submit(
     if inputs.startswith("--"):
         words, inputs = [inputs, *words], ""
     process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    opened = opening.opened(process, inputs, words)
+    bound = _bindings(bindings, workflow) if bindings is not None else None
+    opened = opening.opened(process, inputs, words, bindings=bound)
     for told in opened.strange:
         note(f"isthmus: {told}")
-    if bindings is not None:
-        _bindings(bindings, workflow).check(opened.program.graph)
     opened.program.inputs(opened.given)
 
     async def send() -> int:
@@ -306,11 +304,10 @@ def plan(
     from isthmus.workflows.placing import Bindings
 
     process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    opened = opening.opened(process, inputs)
+    found = _bindings(bindings, workflow) if bindings is not None else Bindings()
+    opened = opening.opened(process, inputs, bindings=found)
     if inputs:
         opened.program.inputs(opened.given)
-    found = _bindings(bindings, workflow) if bindings is not None else Bindings()
-    found.check(opened.program.graph)
     if found.named_sites() - set(found.sites):
         found.check(opened.program.graph, _known_sites(server))
     rows = planning.plan(opened.program.graph, found)

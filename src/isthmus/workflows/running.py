@@ -145,6 +145,10 @@ async def _drive(
             )
             if sites is not None:
                 sites.submitted = remembering.submitted
+        if sites is not None:
+            from isthmus.workflows.driver import lying
+
+            inputs = await lying.known(inputs, sites.client)
         drive = Drive(program, places, stop_early=settings.stop_early, watcher=watcher)
         try:
             finish = await drive.run(inputs)

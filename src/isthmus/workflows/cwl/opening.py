@@ -11,6 +11,7 @@ from isthmus.workflows.cwl.loading import Library
 from isthmus.workflows.cwl.model import InForce, Process, Workflow, processes
 from isthmus.workflows.cwl.translation import CwlProgram
 from isthmus.workflows.locations import path_of
+from isthmus.workflows.placing import Bindings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +26,16 @@ class Opened:
     documents: tuple[str, ...]
 
 
-def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir: str = "") -> Opened:
-    """Read a process and its inputs: a file of them, and ``--name value`` words over it. Raises Invalid."""
+def opened(
+    process: str,
+    inputs: str = "",
+    words: Sequence[str] = (),
+    *,
+    basedir: str = "",
+    bindings: Bindings | None = None,
+) -> Opened:
+    """Read a process and its inputs: a file of them, and ``--name value`` words over it. ``bindings`` are checked; they
+    may say that an input's files lie elsewhere. Raises Invalid."""
     values: Any = {}
     if inputs:
         inputs = os.path.abspath(inputs)
@@ -41,13 +50,16 @@ def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir
     library = Library()
     read = reading.read(where, library)
     base = os.path.join(os.path.abspath(basedir), "-") if basedir else inputs or os.path.join(os.getcwd(), "-")
-    given = orders.located(values, base)
+    program = CwlProgram(read, extra=orders.requirements(values, inputs))
+    if bindings is not None:
+        bindings.check(program.graph)
+    given = orders.located(values, base, bindings.lying(program.graph) if bindings is not None else {})
     if words:
         given.update(orders.from_words(words, read))
     strange = tuple(orders.unknown(given, read))
     brought = values.get(orders.REQUIREMENTS)
     return Opened(
-        program=CwlProgram(read, extra=orders.requirements(values, inputs)),
+        program=program,
         address=where,
         given=given,
         requirements=brought,
