@@ -453,11 +453,13 @@ class AtSites:
                 cpu_s=last.usage.cpu_s if last else 0.0,
                 peak_mem=last.usage.peak_mem_bytes if last else 0,
                 log="" if view.state.value == "COMPLETED" else await self._log(view.id),
+                rest=f"isthmus job logs {view.id}",
             )
         why = " ".join(filter(None, (view.reason.sentence, view.message)))
         raise StepFailed(
             f"Job {view.id} at {view.site or 'no site'}: {view.state.value}. {why}",
             log=await self._log(view.id),
+            rest=f"isthmus job logs {view.id}",
             exit_code=view.exit_code,
         )
 
