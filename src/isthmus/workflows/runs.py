@@ -57,9 +57,10 @@ class Runs:
             book.close()
 
     def begin(self, facts: Mapping[str, Any]) -> tuple[Path, Book]:
-        """A new run: its folder and its book."""
+        """A new run: its folder and its book. Its id begins with the time, to the millisecond, so that ids are in order."""
         name = re.sub(r"[^\w.-]+", "-", str(facts.get("name") or "run"))[:40].removesuffix(".cwl")
-        run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
+        now = datetime.now(UTC)
+        run = f"{now:%Y%m%d-%H%M%S}.{now.microsecond // 1000:03}-{name}-{secrets.token_hex(2)}"
         folder = self.home / "runs" / run
         return folder, Book.made(folder, {**facts, "run": run, "started": time.time(), "state": "running"})
 
