@@ -57,7 +57,7 @@ class Runs:
             book.close()
 
     def begin(self, facts: Mapping[str, Any]) -> tuple[Path, Book]:
-        """A new run: its folder and its book. Its id begins with the time, to the millisecond, so that ids are in order."""
+        """A new run: its folder and its book. Its id begins with the time, to the millisecond, for ids in order."""
         name = re.sub(r"[^\w.-]+", "-", str(facts.get("name") or "run"))[:40].removesuffix(".cwl")
         now = datetime.now(UTC)
         run = f"{now:%Y%m%d-%H%M%S}.{now.microsecond // 1000:03}-{name}-{secrets.token_hex(2)}"
