@@ -27,7 +27,7 @@ from tests.testbed.waiting import wait_for
 pytestmark = pytest.mark.system
 
 KILLS = 50
-TASKS = 400
+TASKS = 160
 
 SQUARES = """
 cwlVersion: v1.2

@@ -13,6 +13,7 @@ import yaml
 
 from isthmus import codec
 from isthmus.domain.sites import SiteSpec
+from tests.testbed import scratch
 from tests.testbed.control import ControlPlane
 from tests.testbed.sites import slurm_site, ssh_site
 from tests.testbed.slurm import SlurmCluster
@@ -347,3 +348,59 @@ def test_registered_data_is_an_input_there_and_here(tmp_path: Path) -> None:
     counts = [Path(each["path"]).read_text() for each in json.loads(done.stdout).values()]
     assert [count.split()[0] for count in counts] == ["3", "3"]
     assert all(count.split()[1].endswith("/words.txt") for count in counts)
+
+
+PORTS = """
+version: v1.0
+workflows:
+  both:
+    type: cwl
+    config: {file: both.cwl, settings: in.json}
+    bindings:
+      - step: /there
+        target: {deployment: box}
+      - port: /words
+        target: {deployment: box, workdir: ARCHIVE}
+deployments:
+  box:
+    type: ssh
+    config:
+      nodes: ["HOST"]
+      username: USER
+      sshKey: KEY
+"""
+
+
+def test_a_streamflow_port_binding_takes_a_file_from_where_it_lies(tmp_path: Path, ssh_server: SshServer) -> None:
+    archive = scratch.folder("archive")
+    archive.chmod(0o755)
+    (archive / "words.txt").write_text("one two three\n")
+    (tmp_path / "both.cwl").write_text(BOTH)
+    (tmp_path / "in.json").write_text(json.dumps({"words": {"class": "File", "path": "words.txt"}}))
+    text = PORTS.replace("ARCHIVE", str(archive)).replace("HOST", f"{ssh_server.host}:{ssh_server.port}")
+    text = text.replace("USER", ssh_server.user.name).replace("KEY", str(ssh_server.key))
+    (tmp_path / "streamflow.yml").write_text(text)
+
+    def isthmus(*words: str) -> "subprocess.CompletedProcess[str]":
+        env = {**os.environ, "ISTHMUS_DATA": str(tmp_path / "data")}
+        words = ("workflow", *words)
+        return subprocess.run(
+            [PROGRAM, *words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False
+        )
+
+    said = [json.loads(isthmus("plan", "streamflow.yml", "-o", "json").stdout)]
+    moves = {row["step"]: row["moves"] for row in said[0]}
+    assert moves == {"there": [], "here": [f"words from box:{archive}"]}
+    done = isthmus("run", "streamflow.yml", "--trust-host-keys", "--outdir", "out")
+    assert done.returncode == 0, done.stderr
+    counts = [Path(each["path"]).read_text() for each in json.loads(done.stdout).values()]
+    assert [count.split()[0] for count in counts] == ["3", "3"]
+    again = isthmus("run", "streamflow.yml", "--trust-host-keys", "--outdir", "out")
+    assert again.returncode == 0 and "2 reused" in again.stderr, again.stderr
+    (archive / "words.txt").write_text("one two three four\n")
+    changed = isthmus("run", "streamflow.yml", "--trust-host-keys", "--outdir", "out")
+    assert changed.returncode == 0, changed.stderr
+    assert all(Path(each["path"]).read_text().split()[0] == "4" for each in json.loads(changed.stdout).values())
+    (archive / "words.txt").unlink()
+    gone = isthmus("run", "streamflow.yml", "--trust-host-keys", "--outdir", "out")
+    assert gone.returncode == 3 and str(archive / "words.txt") in gone.stderr and "Traceback" not in gone.stderr

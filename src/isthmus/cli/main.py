@@ -108,11 +108,11 @@ def tell(error: errors.IsthmusError) -> None:
     """One readable line, and one with what to do next."""
     where = f"{error.place}: " if error.place else ""
     print(f"isthmus: {where}{error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"         {error.hint}", file=sys.stderr)
     if isinstance(error, errors.Invalid):
         for fault in error.faults[1:]:
             print(f"         {fault}", file=sys.stderr)
-    if error.hint:
-        print(f"         {error.hint}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> None:

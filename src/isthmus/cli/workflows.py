@@ -59,11 +59,10 @@ def run(
     if inputs.startswith("--"):
         words, inputs = [inputs, *words], ""
     process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    opened = opening.opened(process, inputs, words)
+    bound = _bindings(bindings, workflow) if bindings is not None else None
+    opened = opening.opened(process, inputs, words, bindings=bound)
     for told in opened.strange:
         note(f"isthmus: {told}")
-    if bindings is not None:
-        _bindings(bindings, workflow).check(opened.program.graph)
     opened.program.inputs(opened.given)
     runs = Runs()
     withheld = {name: opened.given[name] for name in opened.program.secrets() if name in opened.given}
@@ -112,11 +111,10 @@ def submit(
     if inputs.startswith("--"):
         words, inputs = [inputs, *words], ""
     process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    opened = opening.opened(process, inputs, words)
+    bound = _bindings(bindings, workflow) if bindings is not None else None
+    opened = opening.opened(process, inputs, words, bindings=bound)
     for told in opened.strange:
         note(f"isthmus: {told}")
-    if bindings is not None:
-        _bindings(bindings, workflow).check(opened.program.graph)
     opened.program.inputs(opened.given)
 
     async def send() -> int:
@@ -255,6 +253,8 @@ class _Watcher:
             note(f"isthmus: {told.task} failed: {told.message}")
             for line in told.log.splitlines()[-10:]:
                 note(f"    {line}")
+            if told.rest:
+                note(f"    all of it: {told.rest}")
         if self._line and time.monotonic() - self._told > 0.1:
             self._told = time.monotonic()
             sys.stderr.write(f"\r{self._sentence()}\x1b[K")
@@ -283,6 +283,7 @@ class _Watcher:
 def validate(
     process: Annotated[str, typer.Argument(help="A CWL file, its URL, or FILE#NAME.", show_default=False)],
     inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
+    form: Output = Format.TABLE,
 ) -> None:
     """Say what is wrong with a process, or with its inputs, without running anything."""
     from isthmus.workflows.cwl import opening
@@ -292,6 +293,10 @@ def validate(
         opened.program.inputs(opened.given)
     for told in opened.strange:
         note(f"isthmus: {told}")
+    if form is not Format.TABLE:
+        graph = opened.program.graph
+        _print({"process": opened.address, "inputs": [*graph.inputs], "outputs": [*graph.outputs]}, form)
+        return
     print(f"{process}: good")
 
 
@@ -314,11 +319,10 @@ def plan(
     from isthmus.workflows.placing import Bindings
 
     process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    opened = opening.opened(process, inputs)
+    found = _bindings(bindings, workflow) if bindings is not None else Bindings()
+    opened = opening.opened(process, inputs, bindings=found)
     if inputs:
         opened.program.inputs(opened.given)
-    found = _bindings(bindings, workflow) if bindings is not None else Bindings()
-    found.check(opened.program.graph)
     if found.named_sites() - set(found.sites):
         found.check(opened.program.graph, _known_sites(server))
     rows = planning.plan(opened.program.graph, found)
@@ -447,12 +451,17 @@ def report(run: Run, form: Output = Format.TABLE, server: Server = False) -> Non
 def graph(
     process: Annotated[str, typer.Argument(help="A CWL file, its URL, or FILE#NAME.", show_default=False)],
     to: Annotated[Path | None, typer.Option("--to", help="The SVG file to write; stdout.")] = None,
+    form: Output = Format.TABLE,
 ) -> None:
-    """Draw a workflow as SVG."""
+    """Draw a workflow as SVG, or say as JSON or YAML which steps wait for which."""
     from isthmus.workflows.cwl import opening
-    from isthmus.workflows.drawing import svg
+    from isthmus.workflows.drawing import svg, waits
 
-    text = svg(opening.opened(process).program.graph)
+    drawn = opening.opened(process).program.graph
+    if form is not Format.TABLE:
+        _print(waits(drawn), form)
+        return
+    text = svg(drawn)
     if to is None:
         sys.stdout.write(text)
     else:
@@ -463,6 +472,7 @@ def graph(
 def clean(
     older: Annotated[str, typer.Option(help="Runs that ended longer ago than this.")] = "30d",
     runs: Annotated[list[str] | None, typer.Argument(help="These runs, whatever their age.")] = None,
+    form: Output = Format.TABLE,
 ) -> None:
     """Remove runs, their files and the results in them. Delivered outputs stay."""
     from isthmus.domain.units import Seconds
@@ -478,6 +488,9 @@ def clean(
             if ended and ended < before:
                 chosen.append(each)
     freed = sum(known.remove(each) for each in chosen)
+    if form is not Format.TABLE:
+        _print({"removed": chosen, "bytes": freed}, form)
+        return
     print(f"{len(chosen)} runs removed, {freed / 1e6:.1f} MB")
 
 

@@ -73,7 +73,7 @@ async def fetch(
                 break
             if not piece:
                 raise BadReply(f"The server stopped at byte {done} of {total}.", hint="Try again: it goes on there.")
-        os.fsync(file.fileno())
+        await asyncio.to_thread(os.fsync, file.fileno())
     if known.hexdigest() != wanted:
         part.unlink()
         raise BadReply(

@@ -18,8 +18,8 @@ from isthmus.control.opening import open_place
 from isthmus.control.registering import Registering
 from isthmus.control.rights import require
 from isthmus.control.sessions import Sessions
-from isthmus.data.collection import Collection, output_of
-from isthmus.data.requirements import Content
+from isthmus.data.collection import Collection, output_of, part
+from isthmus.data.requirements import Content, content_of
 from isthmus.data.staging import Staging
 from isthmus.data.store import Store
 from isthmus.db import artefacts as rows
@@ -34,6 +34,7 @@ from isthmus.domain.errors import Conflict, Forbidden, IsthmusError, NotFound
 from isthmus.domain.units import Bytes
 from isthmus.domain.users import Caller, Role, Scope
 from isthmus.domain.views import ArtefactPage, Collected, ReplicaAt
+from isthmus.sites.base import Site
 
 log = logging.getLogger(__name__)
 
@@ -171,22 +172,54 @@ class Artefacts(Registering):
     async def download(
         self, caller: Caller, kind: ArtefactKind, name: str, *, offset: int = 0, length: int | None = None
     ) -> Download:
-        """Its bytes from the store. Raises Conflict when the store has no copy."""
+        """Its bytes: from the store or, where that has no copy, from a site where the caller's jobs have one.
+
+        Raises Conflict where neither has, Forbidden where residency does not let them come here.
+        """
         require(caller, Role.VIEWER, Scope.READ)
         artefact = await self._db.read(rows.resolve, kind, name)
-        if not artefact.digest or await self._store.stat(artefact.digest) is None:
-            raise Conflict(
-                f"The store has no copy of {kind.value} {artefact.name}@{artefact.version}.",
-                hint=f"`isthmus {kind.value} replicas {artefact.name}` shows where it lies.",
-                code="not-stored",
-            )
+        if artefact.digest and await self._store.stat(artefact.digest) is not None:
+            data = self._store.read(artefact.digest, offset=offset, length=length)
+        else:
+            site, path = await self._at_a_site(caller, content_of(artefact))
+            data = part(site.get(path, offset=offset), length)
         return Download(
             name=f"{artefact.name}-{artefact.version}" + (".tar" if artefact.is_folder else ""),
             size=int(artefact.size),
             offset=offset,
             digest=artefact.digest,
             is_folder=artefact.is_folder,
-            data=self._store.read(artefact.digest, offset=offset, length=length),
+            data=data,
+        )
+
+    async def _at_a_site(self, caller: Caller, content: Content) -> tuple[Site, str]:
+        """A site where the content lies as the caller's, and its path there. Raises Conflict, Forbidden."""
+        for row in await self._db.read(replicas.of_digest, content.digest) if content.digest else ():
+            if row.state != ReplicaState.PRESENT.value:
+                continue
+            self._check_may_come(content)
+            try:
+                place = await open_place(self._db, self._sessions, row.site_id, caller.user.id)
+            except IsthmusError as error:
+                log.info("%s is not asked for %s: %s", row.site_name, content.label, error)
+                continue
+            if place.user_id == row.user_id:
+                return place.site, row.path
+        noun, _, named = content.label.partition(" ")
+        raise Conflict(
+            f"The store has no copy of {content.label}, nor has a site that you may ask.",
+            hint=f"`isthmus {noun} replicas {named.partition('@')[0]}` shows where it lies.",
+            code="not-stored",
+        )
+
+    def _check_may_come(self, content: Content) -> None:
+        if may_be_in(content.zones, self._zone):
+            return
+        raise Forbidden(
+            f"{content.label} may only be in {', '.join(content.zones)}; this control plane is in "
+            f"{f'zone {self._zone}' if self._zone else 'no declared zone'}.",
+            hint="Read it in a job at a site in one of these zones.",
+            code="residency",
         )
 
     async def output(
@@ -203,13 +236,7 @@ class Artefacts(Registering):
             return output_of(conn, job_id, output, _zones_of(job))
 
         row, content = await self._db.read(read)
-        if not may_be_in(content.zones, self._zone):
-            raise Forbidden(
-                f"{content.label} may only be in {', '.join(content.zones)}; this control plane is in "
-                f"{f'zone {self._zone}' if self._zone else 'no declared zone'}.",
-                hint="Read it in a job at a site in one of these zones.",
-                code="residency",
-            )
+        self._check_may_come(content)
         stored = await self._store.stat(content.digest) is not None
         place = None
         if not stored:

@@ -292,7 +292,7 @@ class Worker:
             while True:
                 async with self._recording:  # news that is being written down is not asked for again
                     self._watch.clear()
-                    if any(live.native_id for live in self.live.values()):
+                    if any(map(_asked_about, self.live.values())):
                         polls.add(asyncio.create_task(self._poll()))
                 more = asyncio.create_task(self._watch.wait())
                 while not more.done():
@@ -314,8 +314,7 @@ class Worker:
         doubted = [live for live in self.live.values() if live.doubted_since is not None]
         known = {
             live.key: Known(live.native_id, live.reports, "" if live.doubted_since is not None else live.native_state)
-            for live in self.live.values()
-            if live.native_id and live.state.rank < AttemptState.COLLECTING.rank
+            for live in filter(_asked_about, self.live.values())
         }
         if not known:
             return
@@ -567,6 +566,11 @@ class Worker:
     async def _back_off(self, failures: int) -> None:
         first, longest = RETRY_S
         await self._desk.clock.sleep(min(longest, first * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
+
+
+def _asked_about(live: Live) -> bool:
+    """Whether the site has news of it: it is there, and has not ended yet."""
+    return bool(live.native_id) and live.state.rank < AttemptState.COLLECTING.rank
 
 
 def _said(seen: Seen) -> Said:

@@ -121,7 +121,7 @@ class Collection:
             return self._store.read(content.digest, offset=offset, length=length)
         if place is None or content.origin is None:
             raise NotFound(f"{content.label} is neither in the store nor at a site that can be asked.", code="missing")
-        return _part(place.site.get(content.origin.path, offset=offset), length)
+        return part(place.site.get(content.origin.path, offset=offset), length)
 
     # ---- bringing home
 
@@ -247,7 +247,7 @@ def _here(place: Place, key: str, path: str) -> Path | None:
     return Path(workdir) / work_path(key, path)
 
 
-async def _part(pieces: AsyncIterator[bytes], length: int | None) -> AsyncIterator[bytes]:
+async def part(pieces: AsyncIterator[bytes], length: int | None) -> AsyncIterator[bytes]:
     """At most ``length`` bytes of a stream."""
     left = length
     async for piece in pieces:

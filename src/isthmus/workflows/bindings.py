@@ -14,6 +14,8 @@ steps:
   score:                                # by the values of its inputs
     - {when: {network: dense}, sites: gpu-box}
     - cluster
+data:
+  reads: cluster:/archive/me            # an input whose files lie there, below this folder, and not here
 images:
   docker.io/python:3: python-sif        # what a step names -> a registered image
 """
@@ -26,9 +28,9 @@ from isthmus import documents
 from isthmus.documents import Map, place_of
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.domain.sites import SiteSpec
-from isthmus.workflows.placing import ANYWHERE, HERE, Bindings, Choice, Target
+from isthmus.workflows.placing import ANYWHERE, HERE, Bindings, Choice, Lying, Target
 
-FIELDS = ("sites", "otherwise", "steps", "images")
+FIELDS = ("sites", "otherwise", "steps", "data", "images")
 TARGET = ("sites", "options", "env", "resources", "when")
 
 
@@ -46,6 +48,7 @@ def read(path: Path) -> Bindings:
         steps={name.strip("/"): _target(written, name, each) for name, each in written.items() if name not in decided},
         choices={name.strip("/"): _choices(written, name) for name in decided},
         sites={name: _site(node["sites"], name, each) for name, each in (node.get("sites") or {}).items()},
+        data={name.strip("/"): _lying(node["data"], name, each) for name, each in (node.get("data") or {}).items()},
         images={name: str(each) for name, each in (node.get("images") or {}).items()},
         otherwise=_target(node, "otherwise", node.get("otherwise", HERE)),
     )
@@ -78,6 +81,13 @@ def _choices(node: Map, name: str) -> tuple[Choice, ...]:
         when = _map(each, "when") if isinstance(each, Map) else {}
         found.append(Choice({key: str(value) for key, value in when.items()}, _target(node, name, each)))
     return tuple(found)
+
+
+def _lying(node: Map, name: str, value: Any) -> Lying:
+    site, _, folder = str(value).partition(":")
+    if not site or not folder.startswith("/"):
+        raise Invalid("It names no folder of a site.", place=place_of(node, name), hint="Write it like SITE:/folder.")
+    return Lying(site=site, folder=folder, place=place_of(node, name))
 
 
 def _map(node: Map, name: str) -> Mapping[str, Any]:

@@ -27,6 +27,15 @@ def layers(graph: Graph) -> list[list[str]]:
     return found
 
 
+def waits(graph: Graph) -> list[dict[str, object]]:
+    """The steps in the order of their layers, each with those that it waits for."""
+    return [
+        {"step": name, "after": sorted(_needs(graph.steps[name])), "scatter": bool(graph.steps[name].scatter)}
+        for row in layers(graph)
+        for name in row
+    ]
+
+
 def svg(graph: Graph, places: Mapping[str, str] | None = None) -> str:
     """The picture. ``places``: where steps go, written into their boxes."""
     rows = layers(graph)

@@ -32,6 +32,15 @@ class Target:
         return self.sites == (HERE,)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lying:
+    """Where the files of a workflow's input lie: their relative paths are below this folder of this site."""
+
+    site: str  # HERE is the driver's own machine
+    folder: str
+    place: str = ""  # where it is written
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A target for those runs of a step whose inputs have these values, as texts; none: for all."""
@@ -53,6 +62,7 @@ class Bindings:
     choices: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)  # by step, where its inputs decide
     images: Mapping[str, str] = field(default_factory=dict)  # a reference that a step names -> a registered image
     otherwise: Target = Target()
+    data: Mapping[str, Lying] = field(default_factory=dict)  # by input, or by a step's port that an input feeds
 
     def target(self, step: str) -> Target:
         """Where the step of this path goes: by its own binding, or that of the nearest step around it."""
@@ -92,15 +102,21 @@ class Bindings:
     def named_sites(self) -> set[str]:
         """Every site that a binding names."""
         named = {site for target in self.targets for site in target.sites}
+        named |= {lying.site for lying in self.data.values()}
         return named - {HERE, ANYWHERE}
 
     @property
     def remote(self) -> bool:
         """Whether any step may leave the driver's machine."""
-        return any(not target.here for target in self.targets)
+        return bool(self.named_sites()) or any(not target.here for target in self.targets)
+
+    def lying(self, graph: Graph) -> dict[str, Lying]:
+        """Where the files of the graph's inputs lie, for those that are not here. Raises Invalid."""
+        return {_input_of(graph, path, lying): lying for path, lying in self.data.items()}
 
     def check(self, graph: Graph, known: Iterable[str] | None = None) -> None:
-        """Raise Invalid where a binding names a step, or a site, that does not exist."""
+        """Raise Invalid where a binding names a step, a port or a site that does not exist."""
+        self.lying(graph)
         paths = set(step_paths(graph))
         written = {**self.steps, **{step: choices[0].target for step, choices in self.choices.items()}}
         for step, target in written.items():
@@ -111,10 +127,10 @@ class Bindings:
         if known is None:
             return
         sites = {*known, *self.sites, HERE, ANYWHERE}
-        for target in self.targets:
-            for site in target.sites:
-                if site not in sites:
-                    raise Invalid(f"There is no site {site!r}.", place=target.place, hint=nearest(site, sites))
+        named = [(site, target.place) for target in self.targets for site in target.sites]
+        for site, place in (*named, *((lying.site, lying.place) for lying in self.data.values())):
+            if site not in sites:
+                raise Invalid(f"There is no site {site!r}.", place=place, hint=nearest(site, sites))
 
 
 def _any_of(targets: Sequence[Target]) -> Target:
@@ -123,6 +139,38 @@ def _any_of(targets: Sequence[Target]) -> Target:
     if any(replace(each, sites=first.sites, place=first.place) != first for each in targets):
         return first
     return replace(first, sites=tuple(dict.fromkeys(site for each in targets for site in each.sites)))
+
+
+def _input_of(graph: Graph, path: str, lying: Lying) -> str:
+    """The input of the graph that a path means: its own name, or a step's port that it feeds. Raises Invalid."""
+    step, slash, rest = path.partition("/")
+    if not slash:
+        if path in graph.inputs:
+            return path
+        raise Invalid(f"There is no input {path!r}.", place=lying.place, hint=nearest(path, graph.inputs))
+    found = graph.steps.get(step)
+    if found is None:
+        raise Invalid(
+            f"There is no step {step!r} in this workflow.", place=lying.place, hint=nearest(step, graph.steps)
+        )
+    if rest in found.outputs:
+        raise Invalid(
+            f"{path} is an output: it stays at the site where its step runs.",
+            place=lying.place,
+            hint="Only data that the workflow is given can be said to lie at a site.",
+        )
+    port = _input_of(found.body, rest, lying) if isinstance(found.body, Graph) else rest
+    if port not in found.inputs:
+        raise Invalid(f"The step {step!r} has no port {port!r}.", place=lying.place, hint=nearest(port, found.inputs))
+    sources = found.inputs[port].sources
+    if len(sources) != 1 or sources[0].step:
+        said = f"from the step {sources[0].step!r}" if sources and sources[0].step else "from several places"
+        raise Invalid(
+            f"{path} gets its value {said if sources else 'from the document'}.",
+            place=lying.place,
+            hint="Only data that the workflow is given can be said to lie at a site.",
+        )
+    return sources[0].port
 
 
 def step_paths(graph: Graph, around: str = "") -> list[str]:

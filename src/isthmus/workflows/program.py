@@ -1,6 +1,6 @@
 """What a front end gives the driver: a graph, and how its steps are prepared, begun and understood."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from isthmus.workflows.dataflow.graph import Graph, Step
@@ -42,6 +42,9 @@ class Program(Protocol):
 
     def contained(self) -> str:
         """The first place where a container is required; "" if none is."""
+
+    def asked(self) -> Iterator[tuple[str, Need, str]]:
+        """What steps need, for those of which it is known before anything runs: path, need, where it is written."""
 
     def prepare(self, task: str, step: Step, inputs: dict[str, Any]) -> dict[str, Any] | None:
         """The inputs of a task as it is to run, or None: it is skipped. Raises StepFailed."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isthmus.domain.errors import Unavailable
+from isthmus.domain.errors import Invalid, Unavailable
 from isthmus.workflows.dataflow.machine import Finish
 from isthmus.workflows.driver.drive import Drive, Places, Watcher
 from isthmus.workflows.driver.guardian import Guardian
@@ -123,6 +123,7 @@ async def _drive(
                 place=program.contained(),
                 code="no-engine",
             )
+        _refuse_impossible(program, here, abroad.bindings if abroad is not None else Bindings())
         on_this_machine = OnThisMachine(here, cpus=settings.cpus)
         places: Places = on_this_machine
         sites: AtSites | None = None
@@ -145,6 +146,10 @@ async def _drive(
             )
             if sites is not None:
                 sites.submitted = remembering.submitted
+        if sites is not None:
+            from isthmus.workflows.driver import lying
+
+            inputs = await lying.known(inputs, sites.client)
         drive = Drive(program, places, stop_early=settings.stop_early, watcher=watcher)
         try:
             finish = await drive.run(inputs)
@@ -158,6 +163,19 @@ async def _drive(
         failures = [{"task": name, "message": why} for name, why in finish.failures]
         memory.book.note(state="failed" if failures else "completed", ended=time.time(), failures=failures)
     return finish
+
+
+def _refuse_impossible(program: Program, here: Here, bindings: Bindings) -> None:
+    """Raise Invalid where a step that stays here asks for more than this machine has."""
+    for path, need, place in program.asked():
+        refusal = here.refusal(need) if bindings.target(path).here else ""
+        if refusal:
+            raise Invalid(
+                f"{path}: {refusal}",
+                place=place,
+                hint="Ask for less, or bind the step to a site that has it.",
+                code="impossible",
+            )
 
 
 async def _sites(abroad: Abroad, program: Program, run: str, fetched: Path, stack: AsyncExitStack) -> "AtSites":

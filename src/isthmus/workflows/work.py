@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 
 
 class StepFailed(Exception):
-    """A step has failed, and won't do better by itself. The message is for people; ``log``: the end of what it said."""
+    """A step has failed, and won't do better by itself. The message is for people; ``log``: the end of what it said;
+    ``rest``: where all of that is."""
 
-    def __init__(self, message: str, *, log: str = "", exit_code: int | None = None) -> None:
+    def __init__(self, message: str, *, log: str = "", rest: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.log = log
+        self.rest = rest
         self.exit_code = exit_code
 
 
@@ -105,6 +107,7 @@ class Ended:
     cpu_s: float = 0.0
     peak_mem: int = 0
     log: str = ""  # the end of what it wrote to stderr, or to stdout where that is kept nowhere
+    rest: str = ""  # where all of that is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

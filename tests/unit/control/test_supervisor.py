@@ -7,10 +7,11 @@ import pytest
 
 from isthmus.control import lifecycle
 from isthmus.control.jobs import JobFilter
+from isthmus.control.worker import Worker
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import leases
 from isthmus.domain.errors import Conflict, Invalid, NotFound, Refused, Unauthenticated
-from isthmus.domain.jobs import After, Array, JobRequest, Resources, Retry
+from isthmus.domain.jobs import After, Array, JobRequest, Output, Resources, Retry
 from isthmus.domain.reasons import Reason
 from isthmus.domain.states import JobState
 from tests.unit.control.conftest import TRUE, Plane
@@ -279,6 +280,37 @@ async def test_an_end_that_was_pushed_is_tried_again_though_the_site_is_slow(pla
     release()  # what it says of the first attempt comes now
     (done,) = await plane.done(job.id)
     assert (done.state, done.attempts) == (JobState.COMPLETED, 2)
+
+
+async def test_a_site_is_not_asked_over_and_over_while_outputs_are_all_that_is_waited_for(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await plane.add()
+    collecting, there = asyncio.Event(), asyncio.Event()
+
+    async def collect(*_: object) -> str:
+        collecting.set()
+        await there.wait()
+        return ""
+
+    monkeypatch.setattr(plane.dispatcher, "collect", collect)
+    plane.lead()
+    job = await plane.submit(dataclasses.replace(TRUE, outputs=(Output(path="out.bin"),)))
+    key = await plane.placed(job.id, site)
+    site.finish(key, outputs=[{"path": "out.bin", "size": 1, "digest": f"sha256:{0:064}"}])
+    await asyncio.wait_for(collecting.wait(), 20)
+    asked = 0
+
+    async def poll(_: Worker) -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(Worker, "_poll", poll)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert asked <= 1
+    there.set()
+    assert (await plane.done(job.id))[0].state is JobState.COMPLETED
 
 
 async def test_a_site_that_was_away_is_asked_again_though_nothing_of_ours_is_there(

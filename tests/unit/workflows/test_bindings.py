@@ -6,7 +6,9 @@ import pytest
 
 from isthmus.domain.errors import Invalid
 from isthmus.workflows import bindings
-from isthmus.workflows.dataflow.graph import Graph, Step
+from isthmus.workflows.cwl import orders
+from isthmus.workflows.dataflow.graph import Feed, Graph, Source, Step
+from isthmus.workflows.locations import at_site
 from isthmus.workflows.streamflow import reading
 from isthmus.workflows.work import StepFailed
 
@@ -129,7 +131,7 @@ def test_a_streamflow_file_is_read_as_it_is(tmp_path: Path) -> None:
         ("service: gpu", "service: gpus", "Did you mean 'gpu'?"),
         ('{image: "python:3"}', '{image: "python:3", volume: x}', "The option 'volume'"),
         ("version: v1.0", "version: v2.0", "v1.0 is"),
-        ("- step: /show", "- port: /show", "The binding of the port"),
+        ("- step: /show", "- port: /show", "needs the absolute path"),
         ("filters: [shuffle]", "filters: [shufle]", "Did you mean 'shuffle'?"),
     ],
 )
@@ -141,6 +143,78 @@ def test_what_of_streamflow_can_not_be_done_is_refused_by_name(
     with pytest.raises(Invalid) as told:
         reading.read(path)
     assert words in str(told.value) and f"streamflow.yml:{line_of(text, after.strip())}" in str(told.value)
+
+
+PORTS = STREAMFLOW.replace(
+    "      - step: /show",
+    "      - {port: /reads, target: [{deployment: cluster, workdir: /archive/me}, {deployment: box}]}\n"
+    "      - {port: /train/fit/table, target: {deployment: here, workdir: TABLES}}\n      - step: /show",
+).replace("\ndeployments:", "\ndeployments:\n  here: {type: local}")
+
+
+def fed(*, table: str = "") -> Graph:
+    """`reads` and `table` are the graph's inputs; `train/fit` reads the table as it was given, or what a step made."""
+    inner = Graph(("t",), {"fit": Step({"table": Feed((Source("", "t"),))}, ("made",), None)}, {})
+    step = Step({"t": Feed((Source(table, "table"),))}, (), inner)
+    others = {name: Step({}, ("table",), None) for name in ("prepare", "show", "any")}
+    return Graph(("reads", "table"), {**others, "train": step}, {})
+
+
+def test_ports_are_bound_to_where_their_files_lie(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").touch()
+    text = PORTS.replace("TABLES", str(tmp_path))
+    found = reading.read(written(tmp_path, text, "streamflow.yml")).bindings
+    lying = found.lying(fed())
+    assert {name: (each.site, each.folder) for name, each in lying.items()} == {
+        "reads": ("cluster", "/archive/me"),
+        "table": ("here", str(tmp_path)),
+    }
+    given = orders.located(
+        {"reads": {"class": "File", "path": "a/b c.fq"}, "table": {"class": "File", "path": "t.csv"}, "n": 3},
+        "/desk/in.yml",
+        lying,
+    )
+    assert [str(given[name]["location"]) for name in ("reads", "table")] == [
+        "at:cluster/archive/me/a/b%20c.fq",
+        f"file://{tmp_path}/t.csv",
+    ]
+    assert given["reads"]["basename"] == "b c.fq" and at_site(given["reads"]["location"])[1] == "/archive/me/a/b c.fq"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("/reads", "/raeds", "There is no input 'raeds'. Did you mean 'reads'?"),
+        ("fit/table", "fit/tabel", "The step 'fit' has no port 'tabel'. Did you mean 'table'?"),
+        ("fit/table", "fit/made", "is an output"),
+        ("/train/fit/table", "/trian/fit/table", "There is no step 'trian' in this workflow. Did you mean 'train'?"),
+    ],
+)
+def test_a_port_that_can_not_be_bound_is_told_with_its_line(
+    tmp_path: Path, before: str, after: str, words: str
+) -> None:
+    text = PORTS.replace(before, after).replace("TABLES", "/tables")
+    found = reading.read(written(tmp_path, text, "streamflow.yml"))
+    with pytest.raises(Invalid) as told:
+        found.bindings.check(fed())
+    assert words in str(told.value) and f"streamflow.yml:{line_of(text, after)}" in str(told.value)
+
+
+def test_what_a_step_makes_lies_where_it_made_it(tmp_path: Path) -> None:
+    found = reading.read(written(tmp_path, PORTS.replace("TABLES", "/tables"), "streamflow.yml"))
+    with pytest.raises(Invalid, match="gets its value from the step 'show'"):
+        found.bindings.check(fed(table="show"))
+
+
+def test_our_own_bindings_say_where_an_input_lies(tmp_path: Path) -> None:
+    found = bindings.read(written(tmp_path, "data: {reads: box:/archive}\n"))
+    assert found.remote and found.named_sites() == {"box"}
+    with pytest.raises(Invalid, match="There is no site 'box'"):
+        found.check(fed(), ["bax"])
+    with pytest.raises(Invalid, match="SITE:/folder"):
+        bindings.read(written(tmp_path, "data: {reads: box}\n"))
+    with pytest.raises(Invalid, match="give it as a relative path"):
+        orders.located({"reads": {"class": "File", "path": "/etc/passwd"}}, "/desk/in.yml", found.lying(fed()))
 
 
 def test_a_binding_to_a_step_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

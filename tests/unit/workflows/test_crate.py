@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from rocrate.rocrate import ROCrate
+
 from isthmus.workflows import crate, drawing, planning, reporting
 from isthmus.workflows.dataflow.graph import Feed, Graph, Scatter, Source, Step
 from isthmus.workflows.driver.book import Entry
@@ -46,6 +48,12 @@ def test_a_crate_tells_of_the_workflow_its_values_and_each_task(tmp_path: Path) 
     assert graph["#task/use"]["actionStatus"].endswith("FailedActionStatus")
     named = {part["@id"] for part in graph["./"]["hasPart"] + graph["./"]["mentions"]}
     assert named <= set(graph)
+    read = ROCrate(tmp_path / "crate")
+    assert read.mainEntity.id == "main.cwl" and {each.id for each in read.data_entities} >= {
+        "main.cwl",
+        "inputs/f/a.txt",
+    }
+    assert read.dereference("#run").get("instrument") == read.mainEntity
 
 
 def test_a_plan_says_where_and_why_and_what_moves() -> None:
@@ -58,6 +66,10 @@ def test_a_plan_says_where_and_why_and_what_moves() -> None:
 
 def test_a_picture_has_each_step_below_what_it_waits_for() -> None:
     assert drawing.layers(GRAPH) == [["make"], ["use"]]
+    assert drawing.waits(GRAPH) == [
+        {"step": "make", "after": [], "scatter": True},
+        {"step": "use", "after": ["make"], "scatter": False},
+    ]
     text = drawing.svg(GRAPH, {"make": "<b>"})
     assert text.count("<rect") == 2 and "scatter, &lt;b&gt;" in text
 

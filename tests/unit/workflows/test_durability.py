@@ -191,7 +191,9 @@ def test_a_step_that_its_guardian_never_heard_of_is_known_by_where_it_works(tmp_
         for cwd, alone in ((inner, True), (tmp_path, True), (inner, False))
     )
     try:
-        assert guardian._orphans(str(steps), began) == [step.pid]
+        assert guardian._orphans(str(steps), began, os.getpid()) == [step.pid]
+        # What another driver has begun since then is that driver's.
+        assert guardian._orphans(str(steps), began, 1) == []
     finally:
         for each in (step, other, seen):
             each.kill()

@@ -24,13 +24,19 @@ def ready(context: Context, given: Mapping[str, Any], *, top: bool) -> dict[str,
         if value is None and parameter.default is not MISSING:
             value = _default(parameter, process.file)
         found[name] = value
-        check(parameter, value, nearest(name, [each for each in given if each not in process.inputs]) if top else "")
+        check(parameter, value, _meant(name, [each for each in given if each not in process.inputs]) if top else "")
     context.inputs = {**{name: given[name] for name in given if name not in found}, **found} if not top else found
     for name, parameter in process.inputs.items():
         if found[name] is not None:
             found[name] = _Ready(context, parameter, top=top).value(parameter.type, found[name], parameter)
             context.inputs[name] = found[name]
     return found
+
+
+def _meant(name: str, strange: list[str]) -> str:
+    """What to do about a missing input: perhaps it was given under another name."""
+    hint = nearest(name, strange)
+    return hint if hint.startswith("Did") else f"Give it as --{name} VALUE or in a file of inputs."
 
 
 def check(parameter: Parameter, value: Any, hint: str = "") -> None:

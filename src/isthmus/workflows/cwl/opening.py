@@ -14,6 +14,7 @@ from isthmus.workflows.cwl.model import InForce, Process, Workflow, processes
 from isthmus.workflows.cwl.translation import CwlProgram
 from isthmus.workflows.dataflow.graph import MISSING
 from isthmus.workflows.locations import is_far, path_of
+from isthmus.workflows.placing import Bindings
 from isthmus.workflows.work import StepFailed
 
 
@@ -29,10 +30,19 @@ class Opened:
     documents: tuple[str, ...]
 
 
-def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir: str = "", within: str = "") -> Opened:
+def opened(
+    process: str,
+    inputs: str = "",
+    words: Sequence[str] = (),
+    *,
+    basedir: str = "",
+    bindings: Bindings | None = None,
+    within: str = "",
+) -> Opened:
     """Read a process and its inputs: a file of them, and ``--name value`` words over it. Raises Invalid.
 
-    ``within``: a folder with all that somebody else gave. Nothing outside it is read or even looked for.
+    ``bindings`` are checked; they may say that an input's files lie elsewhere. ``within``: a folder with all that
+    somebody else gave. Nothing outside it is read or even looked for.
     """
     values: Any = {}
     if inputs:
@@ -50,13 +60,16 @@ def opened(process: str, inputs: str = "", words: Sequence[str] = (), *, basedir
     base = os.path.join(os.path.abspath(basedir), "-") if basedir else inputs or os.path.join(os.getcwd(), "-")
     if within:
         _refuse_outside(values, read, base, within)
-    given = orders.located(values, base)
+    program = CwlProgram(read, extra=orders.requirements(values, inputs))
+    if bindings is not None:
+        bindings.check(program.graph)
+    given = orders.located(values, base, bindings.lying(program.graph) if bindings is not None else {})
     if words:
         given.update(orders.from_words(words, read))
     strange = tuple(orders.unknown(given, read))
     brought = values.get(orders.REQUIREMENTS)
     return Opened(
-        program=CwlProgram(read, extra=orders.requirements(values, inputs)),
+        program=program,
         address=where,
         given=given,
         requirements=brought,

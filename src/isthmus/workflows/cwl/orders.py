@@ -11,7 +11,8 @@ from isthmus.domain.errors import Invalid, nearest
 from isthmus.workflows.cwl import files, formats, loading, types, vocabulary
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.model import ArrayType, InForce, Parameter, Process
-from isthmus.workflows.locations import path_of
+from isthmus.workflows.locations import location, location_at, path_of
+from isthmus.workflows.placing import HERE, Lying
 
 REQUIREMENTS, TOOL = "cwl:requirements", "cwl:tool"
 
@@ -28,8 +29,9 @@ def read(path: str) -> Any:
     return documents.read(Path(path))
 
 
-def located(values: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """The inputs with their files' locations; relative ones are beside ``base``. Raises Invalid."""
+def located(values: Mapping[str, Any], base: str, lying: Mapping[str, Lying] | None = None) -> dict[str, Any]:
+    """The inputs with their files' locations; relative ones are beside ``base``, or where ``lying`` says so of an input
+    below a folder elsewhere. Raises Invalid."""
     namespaces = values.get("$namespaces") or {}
     found = {}
     for name, value in values.items():
@@ -39,11 +41,32 @@ def located(values: Mapping[str, Any], base: str) -> dict[str, Any]:
             found[name] = files.normalised(value, base)
         except FileError as error:
             raise Invalid(str(error), place=_place(values, name, base), code="cwl-inputs") from None
+        if lying and name in lying:
+            found[name] = _elsewhere(found[name], os.path.dirname(base), lying[name], _place(values, name, base))
         for file in files.each(found[name]):
             if namespaces and file.get("format"):
                 file["format"] = formats.iri(str(file["format"]), namespaces)
             _check_there(file, _place(values, name, base))
     return found
+
+
+def _elsewhere(value: Any, base: str, lying: Lying, place: str) -> Any:
+    """A value whose files lie where the bindings say: by the same relative paths."""
+
+    def moved(file: dict[str, Any]) -> dict[str, Any]:
+        path = path_of(str(file.get("location", "")))
+        if not path:
+            return file
+        inner = os.path.relpath(path, base)
+        if inner.startswith(".."):
+            raise Invalid(
+                f"{path} can't lie below {lying.folder}: give it as a relative path.", place=place, hint=lying.place
+            )
+        there = os.path.join(lying.folder, inner)
+        file["location"] = location(there) if lying.site == HERE else location_at(lying.site, there)
+        return file
+
+    return files.changed(value, lambda file: files.deep(file, moved))
 
 
 def _place(values: Any, name: str, base: str) -> str:

@@ -41,7 +41,7 @@ def read(address: str, library: Library | None = None) -> Process:
         raise Invalid(
             first.message,
             place=first.place,
-            hint=first.hint if len(reader.faults) == 1 else "",
+            hint=first.hint,
             code=first.code,
             faults=tuple(reader.faults[:MOST_FAULTS]),
         )

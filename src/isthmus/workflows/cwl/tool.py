@@ -137,12 +137,17 @@ class ToolRun:
         now = self._context
         if ended.timed_out:
             raise StepFailed(
-                f"It ran longer than its time limit of {self.need.time:g} s.", log=ended.log, exit_code=ended.exit_code
+                f"It ran longer than its time limit of {self.need.time:g} s.",
+                log=ended.log,
+                rest=ended.rest,
+                exit_code=ended.exit_code,
             )
         if ended.signal:
-            raise StepFailed(f"It was ended by signal {ended.signal}.", log=ended.log, exit_code=128 + ended.signal)
+            said = f"It was ended by signal {ended.signal}."
+            raise StepFailed(said, log=ended.log, rest=ended.rest, exit_code=128 + ended.signal)
         if ended.exit_code not in self.tool.success_codes:
-            raise StepFailed(f"It ended with exit code {ended.exit_code}.", log=ended.log, exit_code=ended.exit_code)
+            said = f"It ended with exit code {ended.exit_code}."
+            raise StepFailed(said, log=ended.log, rest=ended.rest, exit_code=ended.exit_code)
         if now.process.version >= "v1.1":
             now.runtime["exitCode"] = ended.exit_code
         tree: outputs.Tree = LocalTree(left.folder, self._origins) if left.folder else SiteTree(left)

@@ -1,12 +1,13 @@
 """From a CWL process to a program for the driver: the graph, and how its steps are prepared and begun."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from isthmus.domain.errors import Invalid, Unavailable, nearest
-from isthmus.workflows.cwl import context, files, inputs, javascript, model, outputs, tool, types
+from isthmus.workflows.cwl import context, files, inputs, javascript, model, needs, outputs, tool, types
 from isthmus.workflows.cwl.expressions import Script
 from isthmus.workflows.cwl.files import FileError
 from isthmus.workflows.cwl.javascript import Node
@@ -27,7 +28,7 @@ from isthmus.workflows.cwl.model import (
 from isthmus.workflows.dataflow.graph import MISSING, Cross, Feed, Graph, Loop, Merge, Pick, Scatter, Source, Step
 from isthmus.workflows.hidden import Hidden
 from isthmus.workflows.locations import path_of
-from isthmus.workflows.work import StepFailed
+from isthmus.workflows.work import Need, StepFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ class CwlProgram:
             if "DockerRequirement" in one.requirements and isinstance(one, CommandLineTool):
                 return one.place
         return ""
+
+    def asked(self) -> Iterator[tuple[str, Need, str]]:
+        """See Program."""
+        return _asked(self.graph, "", self._script)
 
     def prepare(self, task: str, step: Step, given: dict[str, Any]) -> dict[str, Any] | None:
         """See Program."""
@@ -186,6 +191,25 @@ class CwlProgram:
             close()
 
 
+def _asked(graph: Graph, around: str, script: Script) -> Iterator[tuple[str, Need, str]]:
+    for name, step in graph.steps.items():
+        path = f"{around}/{name}" if around else name
+        if isinstance(step.note, Note) and step.note.step.when is not None:
+            continue  # it may not run at all
+        if isinstance(step.body, Graph):
+            yield from _asked(step.body, path, script)
+        elif isinstance(step.body.process, CommandLineTool):
+            leaf = step.body
+            sizes = leaf.in_force.get("ResourceRequirement") or {}
+            if not any(isinstance(each, str) and "$" in each for each in sizes.values()):
+                with contextlib.suppress(StepFailed):  # told when it is reached, with its inputs
+                    yield (
+                        path,
+                        needs.resources(context.context(leaf.process, leaf.in_force, script))[0],
+                        leaf.process.place,
+                    )
+
+
 def _takes_folders(process: Process) -> bool:
     return any("Directory" in repr(each.type) for each in process.inputs.values())
 
@@ -248,7 +272,7 @@ def _graph(workflow: Workflow, in_force: InForce) -> Graph:
         raise Invalid(
             faults[0].message,
             place=faults[0].place,
-            hint=faults[0].hint if len(faults) == 1 else "",
+            hint=faults[0].hint,
             code="cwl",
             faults=tuple(faults),
         )

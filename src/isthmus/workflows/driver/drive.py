@@ -67,6 +67,7 @@ class Told:
     at: float
     message: str = ""
     log: str = ""
+    rest: str = ""  # where the whole log is
 
 
 @dataclass(slots=True)
@@ -269,9 +270,9 @@ class Drive:
     def _failed(self, task: str, error: StepFailed) -> None:
         hidden = self._program.hidden
         message = hidden.text(error.message)
-        self._tell("failed", task, message, hidden.text(error.log))
+        self._tell("failed", task, message, hidden.text(error.log), error.rest)
         self._todo.extend(self._machine.failed(task, message))
 
-    def _tell(self, kind: str, task: str, message: str = "", log: str = "") -> None:
+    def _tell(self, kind: str, task: str, message: str = "", log: str = "", rest: str = "") -> None:
         if self._watcher is not None:
-            self._watcher(Told(kind, task, time.time(), message, log))
+            self._watcher(Told(kind, task, time.time(), message, log, rest))

@@ -85,7 +85,7 @@ def _guard(pipe: int, root: str) -> None:
                 subprocess.run(cleanup, timeout=30, check=False)
     # One may have begun and we not heard of it yet; it may even be at its first instruction still.
     for _ in range(0 if expected else ROUNDS):
-        for orphan in _orphans(os.path.realpath(root), began):
+        for orphan in _orphans(os.path.realpath(root), began, os.getppid()):
             _kill(orphan)
         time.sleep(ROUND_S)
 
@@ -95,16 +95,20 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _orphans(root: str, since: int) -> list[int]:
-    """Leaders of sessions without a terminal that began since then and work below ``root``: steps, not people's."""
+def _orphans(root: str, since: int, heir: int) -> list[int]:
+    """Leaders of sessions without a terminal that began since then and work below ``root``: steps, not people's.
+
+    The dead driver's children have passed to ``heir``, as this process has; those of a driver that goes on with the run
+    already are that driver's.
+    """
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError, ValueError):
             pid = int(entry.name)
-            _parent, _group, session, terminal = _stat(pid)[:4]
-            if session == pid and terminal == 0 and _start_ticks(pid) >= since:
+            parent, _group, session, terminal = _stat(pid)[:4]
+            if parent == heir and session == pid and terminal == 0 and _start_ticks(pid) >= since:
                 where = os.readlink(f"/proc/{pid}/cwd")
                 if where.startswith(root + "/"):
                     found.append(pid)

@@ -258,6 +258,7 @@ class Here:
         if number or timed_out:
             self._clean(cleanup)
         code = os.waitstatus_to_exitcode(status) if not number else 128 + number
+        log, rest = self._log(base, work) if code else ("", "")
         return Ended(
             exit_code=code,
             signal=number,
@@ -265,7 +266,8 @@ class Here:
             wall_s=time.monotonic() - began,
             cpu_s=usage.ru_utime + usage.ru_stime,
             peak_mem=usage.ru_maxrss * 1024,
-            log=self._log(base, work) if code else "",
+            log=log,
+            rest=rest,
         )
 
     async def _stop(self, pid: int, ended: "asyncio.Future[None]") -> None:
@@ -285,8 +287,8 @@ class Here:
         if cleanup:
             subprocess.run(cleanup, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
 
-    def _log(self, base: str, work: Work) -> str:
-        """The end of what it said."""
+    def _log(self, base: str, work: Work) -> tuple[str, str]:
+        """The end of what it said, and where all of it is."""
         for name, log in ((work.stderr, STDERR), (work.stdout, STDOUT)):
             path = os.path.join(f"{base}/work", name) if name else f"{base}/{log}"
             try:
@@ -296,8 +298,8 @@ class Here:
             except OSError:
                 continue
             if text:
-                return text
-        return ""
+                return text, path
+        return "", ""
 
 
 def _gives_away(work: Work, each: Placed) -> bool:

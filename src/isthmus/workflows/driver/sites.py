@@ -86,7 +86,7 @@ class AtSites:
         prices: "dict[str, Price] | None" = None,
         submitted: Callable[[str, int, str], None] | None = None,
     ) -> None:
-        self._client = client
+        self.client = client
         self._run = run
         self.plane = plane
         self._images = images
@@ -190,10 +190,10 @@ class AtSites:
             if task is not None:
                 task.cancel()
         if kill and live:
-            await self._client.jobs.kill(*live)
+            await self.client.jobs.kill(*live)
         for kept in self._secrets.values():
             with contextlib.suppress(IsthmusError):
-                await self._client.secrets.remove(await kept)
+                await self.client.secrets.remove(await kept)
 
     async def fetch(self, place: str) -> str:
         """The path of a copy, on this machine, of what a job left. Raises StepFailed."""
@@ -267,7 +267,7 @@ class AtSites:
         return await self._secrets[text]
 
     async def _keep(self, name: str, text: str) -> str:
-        await self._client.secrets.set(name, text)
+        await self.client.secrets.set(name, text)
         return name
 
     def _name(self, task: str) -> str:
@@ -344,9 +344,9 @@ class AtSites:
         measured = await asyncio.to_thread(digests.measure_now, Path(path))
         name = f"workflow-{measured.digest.removeprefix('sha256:')[:40]}"
         try:
-            await self._client.datasets.get(f"{name}@1")
+            await self.client.datasets.get(f"{name}@1")
         except NotFound:
-            await self._client.datasets.register(
+            await self.client.datasets.register(
                 name, path, version="1", labels={"isthmus.run": self._run}, description="An input of a workflow's step."
             )
         return f"{name}@1"
@@ -367,7 +367,7 @@ class AtSites:
     async def _ask(self) -> dict[str, tuple[int, str]]:
         """The jobs that the control plane knows of this run, by task, without those that failed."""
         known: dict[str, tuple[int, str]] = {}
-        async for job in self._client.jobs.all(label={RUN: self._run}):
+        async for job in self.client.jobs.all(label={RUN: self._run}):
             if TASK in job.labels and job.state.value not in ("FAILED", "KILLED"):
                 known.setdefault(job.labels[TASK], (job.id, job.labels.get(KEY, "")))
         return known
@@ -388,7 +388,7 @@ class AtSites:
 
     async def _send_batch(self, batch: "list[tuple[JobRequest, asyncio.Future[int]]]") -> None:
         try:
-            made = await self._client.jobs.submit_many([request for request, _ in batch])
+            made = await self.client.jobs.submit_many([request for request, _ in batch])
         except IsthmusError as error:
             if len(batch) > 1:  # all or none: one is refused, the others may be good
                 for one in batch:
@@ -431,7 +431,7 @@ class AtSites:
     async def _some_ended(self, jobs: list[int]) -> "list[JobView]":
         """Those that have ended, when there are some; none when there are more jobs to wait for than these."""
         parts = [jobs[first : first + MOST_AT_ONCE] for first in range(0, len(jobs), MOST_AT_ONCE)]
-        calls = [asyncio.ensure_future(self._client.jobs.wait_any(part)) for part in parts]
+        calls = [asyncio.ensure_future(self.client.jobs.wait_any(part)) for part in parts]
         more = asyncio.ensure_future(self._more.wait())
         try:
             done, _ = await asyncio.wait({*calls, more}, return_when=asyncio.FIRST_COMPLETED)
@@ -441,7 +441,7 @@ class AtSites:
         return [view for call in calls if call in done for view in call.result()]
 
     async def _how(self, view: "JobView", left: Left) -> Ended:
-        attempts = await self._client.jobs.attempts(view.id)
+        attempts = await self.client.jobs.attempts(view.id)
         code = view.exit_code or 0
         if view.state.value == "COMPLETED" and any(each.path == CODE for each in left.entries):
             code = int(await self._text_at(view.id, CODE))
@@ -453,17 +453,19 @@ class AtSites:
                 cpu_s=last.usage.cpu_s if last else 0.0,
                 peak_mem=last.usage.peak_mem_bytes if last else 0,
                 log="" if view.state.value == "COMPLETED" else await self._log(view.id),
+                rest=f"isthmus job logs {view.id}",
             )
         why = " ".join(filter(None, (view.reason.sentence, view.message)))
         raise StepFailed(
             f"Job {view.id} at {view.site or 'no site'}: {view.state.value}. {why}",
             log=await self._log(view.id),
+            rest=f"isthmus job logs {view.id}",
             exit_code=view.exit_code,
         )
 
     async def _log(self, job: int) -> str:
         try:
-            part = await self._client.jobs.log(job, offset=-4000)
+            part = await self.client.jobs.log(job, offset=-4000)
         except IsthmusError:
             return ""
         return part.data.decode("utf-8", "replace").strip()
@@ -475,7 +477,7 @@ class AtSites:
             return Left()
         from isthmus.workflows.driver.patterns import matches
 
-        found = await self._client.jobs.outputs(view.id)
+        found = await self.client.jobs.outputs(view.id)
         entries = tuple(
             LeftEntry(
                 path=each.path,
@@ -504,7 +506,7 @@ class AtSites:
             to = self._fetched / "datasets" / name
             if not await asyncio.to_thread(to.exists):
                 await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
-                await self._client.datasets.download(name, to)
+                await self.client.datasets.download(name, to)
             return str(to)
         plane, job, path = split(place)
         if not job or plane != self.plane:
@@ -512,7 +514,7 @@ class AtSites:
         to = self._fetched / str(job) / path
         if not await asyncio.to_thread(to.exists):
             await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
-            await self._client.jobs.download(job, path, to)
+            await self.client.jobs.download(job, path, to)
         return str(to)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from isthmus import documents
 from isthmus.documents import Map, place_of
 from isthmus.domain.errors import Invalid, nearest
-from isthmus.workflows.placing import Bindings, Choice, Target
+from isthmus.workflows.placing import Bindings, Choice, Lying, Target
 from isthmus.workflows.streamflow.deployments import Deployments
 
 FILE = frozenset(
@@ -85,7 +85,11 @@ def read(path: Path, workflow: str = "") -> StreamFlow:
     filters = _filters(node.get("bindingFilters") or Map())
     steps: dict[str, Target] = {}
     choices: dict[str, tuple[Choice, ...]] = {}
+    data: dict[str, Lying] = {}
     for binding in one.get("bindings") or ():
+        if "port" in binding:
+            data[str(binding["port"]).strip("/")] = _port(binding, deployments)
+            continue
         step, found = _binding(binding, deployments, filters)
         if isinstance(found, Target):
             steps[step] = found
@@ -95,7 +99,7 @@ def read(path: Path, workflow: str = "") -> StreamFlow:
         name=name,
         process=str(folder / str(config["file"])),
         inputs=str(folder / str(config["settings"])) if config.get("settings") else "",
-        bindings=Bindings(steps=steps, choices=choices, sites=deployments.sites()),
+        bindings=Bindings(steps=steps, choices=choices, data=data, sites=deployments.sites()),
         notes=(*notes, *deployments.notes),
     )
 
@@ -107,12 +111,6 @@ def _binding(
     node: Map, deployments: Deployments, filters: Mapping[str, Rules | None]
 ) -> tuple[str, Target | tuple[Choice, ...]]:
     _known(node, BINDING)
-    if "port" in node:
-        raise Invalid(
-            f"The binding of the port {node['port']!r} can't be done: data that lies at a site is named there.",
-            place=place_of(node, "port"),
-            hint="Register it (isthmus dataset add NAME --reference SITE:/path), and give `location: dataset:NAME@1`.",
-        )
     for name in node.get("filters") or ():
         if name not in filters:
             raise Invalid(f"There is no filter {name!r}.", place=place_of(node, "filters"), hint=nearest(name, filters))
@@ -131,6 +129,25 @@ def _binding(
             place=place_of(node, "target"),
         )
     return step, Target(sites=tuple(site for each in chosen for site in each.sites), place=place_of(node, "target"))
+
+
+def _port(node: Map, deployments: Deployments) -> Lying:
+    """Where the files of a port lie: with StreamFlow, at the first of its targets."""
+    _known(node, BINDING)
+    targets = node.get("target")
+    first = targets[0] if isinstance(targets, list) and targets else targets
+    if not isinstance(first, Map):
+        raise Invalid("A port's target names its deployment and its workdir.", place=place_of(node, "port"))
+    folder = str(first.get("workdir") or "")
+    if not folder.startswith("/"):
+        raise Invalid(
+            f"The target of the port {node['port']!r} needs the absolute path of its files' folder as `workdir`.",
+            place=place_of(first, "workdir") if "workdir" in first else place_of(node, "port"),
+        )
+    found = _target(first, deployments, place_of(node, "target"))
+    if found.image is not None:
+        raise Invalid(f"The port {node['port']!r} can't lie in a container: nothing is kept there.", place=found.place)
+    return Lying(site=found.sites[0], folder=folder, place=place_of(node, "port"))
 
 
 def _target(node: Any, deployments: Deployments, place: str) -> Target:

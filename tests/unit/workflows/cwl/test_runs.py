@@ -137,6 +137,38 @@ def test_what_no_machine_has_is_refused(tmp_path: Path) -> None:
     assert code == 1 and "It needs 6400 cores" in said
 
 
+LATER = """
+cwlVersion: v1.2
+class: Workflow
+inputs: {cores: int}
+outputs: []
+steps:
+  first:
+    in: {}
+    out: [made]
+    run: {class: CommandLineTool, baseCommand: [touch, RAN], inputs: [], outputs: {made: stdout}}
+  then:
+    in: {cores: cores, file: first/made}
+    out: []
+    run:
+      class: CommandLineTool
+      requirements: {ResourceRequirement: {coresMin: CORES}}
+      baseCommand: "true"
+      inputs: {cores: int, file: File}
+      outputs: []
+"""
+
+
+def test_what_a_later_step_asks_for_in_vain_is_told_before_the_first_one(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    document = LATER.replace("RAN", str(ran))
+    code, out, said = run(tmp_path, document.replace("CORES", "6400"), {"cores": 1})
+    assert code == 1 and out is None and "doc.cwl:15: then: It needs 6400 cores" in said
+    assert not ran.exists()
+    code, _, said = run(tmp_path, document.replace("CORES", "$(inputs.cores)"), {"cores": 6400})
+    assert code == 1 and "It needs 6400 cores" in said and ran.exists(), "known when it is reached"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
@@ -162,6 +194,8 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, before: str, after:
 def test_wrong_inputs_are_told_before_anything_runs(tmp_path: Path) -> None:
     code, _, said = run(tmp_path, WORDCOUNT, {"text": ["a"]})
     assert code == 1 and "'texts' (string[]) is missing. Did you mean 'text'?" in said
+    code, _, said = run(tmp_path, WORDCOUNT)
+    assert code == 1 and "'texts' (string[]) is missing. Give it as --texts VALUE or in a file of inputs." in said
     code, _, said = run(tmp_path, WORDCOUNT, {"texts": [1]})
     assert code == 1 and "'texts' must be string[], but it is a list" in said
 
