@@ -12,6 +12,7 @@ thread. So a thread of ours takes them, as many at once as there are.
 import pickle
 import queue
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from isthmus.domain.errors import Invalid
+from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.tasks.calls import PLAIN, Encoding, arguments, fill, results
+from isthmus.tasks.declaration import RETRY
+from isthmus.tasks.engines.pilot import Pilots, have_token
 from isthmus.tasks.failures import TaskError, TaskTimedOut, WorkerLost, noted
 from isthmus.tasks.functions import body_of
 from isthmus.tasks.futures import Future
@@ -117,6 +120,8 @@ class RayEngine:
     depth = 0
 
     def __init__(self, program: Any, settings: Settings) -> None:
+        if settings.site:
+            have_token()
         try:
             import ray
         except ImportError:
@@ -126,29 +131,77 @@ class RayEngine:
         self._settings = settings
         self.workers = settings.workers or processors()
         self._sent: dict[Node, Any] = {}
-        self._remotes: dict[tuple[int, int, int], Any] = {}
+        self._remotes: dict[tuple[int, int, int, int], Any] = {}
         self._ends: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._owns = False
+        self._pilots: Pilots | None = None
+        self._broken: BaseException | None = None  # why nothing can run any more
 
     def start(self) -> None:
         import logging
         import os
 
         ray = self._ray
+        os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # it would say that nodes are wanted, which are on their way
         if not ray.is_initialized():
             options: dict[str, Any] = {"logging_level": logging.ERROR, "include_dashboard": False}
             if self._settings.address:
                 options = {"address": self._settings.address, "logging_level": logging.ERROR}
             else:
-                options["num_cpus"] = self.workers
+                options["num_cpus"] = 0 if self._settings.site else self.workers
             with suppress(KeyError):
                 options["runtime_env"] = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
             ray.init(**options)
             self._owns = True
         # A future within an object is its value there. (One that is an argument, or in a list, never comes so far.)
         ray.util.register_serializer(Future, serializer=Future.result, deserializer=_itself)
-        self.workers = int(ray.cluster_resources().get("CPU", self.workers))
+        if self._settings.site:
+            self._pilots = Pilots(
+                ray.get_runtime_context().gcs_address,
+                site=self._settings.site,
+                ray=self._settings.ray,
+                cpus=self._settings.workers or 1,
+                lost=self._gone,
+            )
+            self._pilots.resize(self._settings.nodes)
+            self.workers = self._settings.nodes * (self._settings.workers or 1)
+        else:
+            self.workers = int(ray.cluster_resources().get("CPU", self.workers))
         threading.Thread(target=self._pump, name="isthmus-ray", daemon=True).start()
+
+    def resize(self, workers: int) -> None:
+        """Have so many processors, in whole nodes (locked). Blocks nobody: nodes come when their jobs run.
+
+        Raises Invalid where the cluster is not this program's.
+        """
+        if self._pilots is None:
+            raise Invalid(
+                "This Ray cluster is not grown and shrunk by the program.",
+                hint="ISTHMUS_TASKS_SITE=NAME starts its nodes as jobs of that site.",
+            )
+        cpus = self._settings.workers or 1
+        nodes = max(1, -(-workers // cpus))
+        self.workers = nodes * cpus
+        self._broken = None
+        threading.Thread(target=self._have_nodes, args=(nodes,), name="isthmus-nodes", daemon=True).start()
+
+    def _have_nodes(self, nodes: int) -> None:
+        assert self._pilots is not None
+        try:
+            self._pilots.resize(nodes)
+        except IsthmusError as error:
+            if not self._pilots.jobs:
+                self._gone(error)
+            else:
+                print(f"isthmus: the number of nodes could not be changed: {error}", file=sys.stderr, flush=True)
+
+    def _gone(self, why: BaseException) -> None:
+        with self._program.lock:
+            self._broken = why
+            for node in list(self._sent):
+                self._sent.pop(node, None)
+                node.sent_to = None
+                self._program.failed(node, why, retry=False)
 
     def nodes(self) -> list[Node]:
         """The tasks that Ray has."""
@@ -177,6 +230,9 @@ class RayEngine:
             self._send(node)
 
     def _send(self, node: Node) -> None:
+        if self._broken is not None:
+            self._program.failed(node, self._broken, retry=False)
+            return
         task = node.function
         outputs, encoding = node.outputs or [], node.encoding
         given = [self._held(version.value) for version in node.inputs or ()]
@@ -192,7 +248,8 @@ class RayEngine:
                 else:
                     packed.append((where, (kind, what)))
             sent = (encoding.refs, packed, encoding.outs, encoding.keywords)
-        remote = self._remote(task, len(outputs), node.units)
+        again = _again(node)
+        remote = self._remote(task, len(outputs), node.units, again)
         made = remote.remote(pickle.dumps((returns, len(outputs), node.args, sent), 5), *given)
         end, *values = made if outputs else [made]
         for version, value in zip(outputs, values, strict=True):
@@ -207,14 +264,13 @@ class RayEngine:
             timer.daemon = True
             timer.start()
 
-    def _remote(self, task: Any, outputs: int, units: int) -> Any:
-        remote = self._remotes.get((task.number, outputs, units))
+    def _remote(self, task: Any, outputs: int, units: int, again: int) -> Any:
+        remote = self._remotes.get((task.number, outputs, units, again))
         if remote is None:
-            # A remote function for each task: Ray sends it to a worker once, not with each call. What has failed is
-            # called again by the policy, not by Ray.
+            # A remote function for each task: Ray sends it to a worker once, not with each call.
             options = self._ray.remote(_runs(task)).options
-            remote = options(num_returns=1 + outputs, num_cpus=units, max_retries=0, name=task.name)
-            self._remotes[task.number, outputs, units] = remote
+            remote = options(num_returns=1 + outputs, num_cpus=units, max_retries=again, name=task.name)
+            self._remotes[task.number, outputs, units, again] = remote
         return remote
 
     def _held(self, value: Any) -> Any:
@@ -245,6 +301,7 @@ class RayEngine:
         error = future.exception()
         said = b"" if error is not None else future.result()
         if error is not None:
+            node.attempts += _again(node)
             self._program.failed(node, WorkerLost(f"The worker that ran {node.function.name} was lost: {error}"))
         elif said[:1] == _OK:
             self._program.finished(node, values, _SECONDS.unpack(said[1:])[0])
@@ -313,8 +370,23 @@ class RayEngine:
         if kill and not self._owns:
             for end in list(self._sent.values()):
                 self._ray.cancel(end, force=True)
+        if self._pilots is not None:
+            self._pilots.close()
         if self._owns:
             self._ray.shutdown()
+
+
+def _again(node: Node) -> int:
+    """How often Ray itself runs the call again: where its worker dies, or what it left is lost with a machine.
+
+    Never where it writes files, which a second run would find changed; there the policy alone decides.
+    """
+    options, encoding = node.function.options, node.encoding
+    if options.on_failure != RETRY or any(
+        where is None for where, _ in (encoding.outs if encoding is not None else ())
+    ):
+        return 0
+    return int(options.retries)
 
 
 def _itself(value: Any) -> Any:
