@@ -44,23 +44,34 @@ from isthmus.tasks.constraints import constraint
 from isthmus.tasks.directions import TABLE
 from isthmus.tasks.policies import implement, local, on_failure, reduction
 from isthmus.tasks.program import running
+from tests.testbed import ray
 
-PARALLEL = ("threads", "processes")
+PARALLEL = ("threads", "processes", *ray.ENGINE)
 ENGINES = ("sequential", *PARALLEL)
+
+
+def started(engine):
+    if engine == "ray":
+        ray.cluster()
+    start(engine=engine, workers=2)
+    yield engine
+    stop(kill=True)
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request):
-    start(engine=request.param, workers=2)
-    yield request.param
-    stop(kill=True)
+    yield from started(request.param)
 
 
 @pytest.fixture(params=PARALLEL)
 def parallel(request):
-    start(engine=request.param, workers=2)
-    yield request.param
-    stop(kill=True)
+    yield from started(request.param)
+
+
+@pytest.fixture(params=("processes", *ray.ENGINE))
+def apart(request):
+    """Engines whose tasks have copies of their own, in processes that can die."""
+    yield from started(request.param)
 
 
 @pytest.fixture
@@ -284,7 +295,7 @@ def test_large_arrays_travel(engine):
     assert (wait_on(add(f, f)) == 2 * a).all()
 
 
-def test_an_argument_is_taken_as_it_is_at_the_call(processes):
+def test_an_argument_is_taken_as_it_is_at_the_call(apart):
     values = [1, 2]
     found = double_all(values)
     values.append(3)
@@ -297,7 +308,7 @@ def test_an_argument_is_taken_as_it_is_at_the_call(processes):
     assert wait_on(second)[7] == 1
 
 
-def test_what_a_task_does_to_an_argument_that_it_reads_stays_its_own(processes):
+def test_what_a_task_does_to_an_argument_that_it_reads_stays_its_own(apart):
     @task(returns=1)
     def spoil(a):
         a[:] = 9
@@ -501,7 +512,7 @@ def test_a_task_that_is_not_nested_is_a_plain_call_within_a_task(parallel):
     assert wait_on(outer_plain(3)) == ["list", 6]
 
 
-def test_what_a_task_that_fails_has_called_does_not_hold_up_the_next(processes):
+def test_what_a_task_that_fails_has_called_does_not_hold_up_the_next(apart):
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             wait_on(outer_fails())
@@ -650,7 +661,7 @@ def test_news_that_another_thread_has_taken_already_is_not_waited_for(processes)
     assert wait_on(add(3, 4)) == 7
 
 
-def test_a_killed_worker_is_replaced_and_its_task_runs_again(processes, tmp_path):
+def test_a_killed_worker_is_replaced_and_its_task_runs_again(apart, tmp_path):
     @task(returns=1)
     def dies_once(folder):
         mark = Path(folder, "died")
@@ -714,7 +725,7 @@ def test_an_exception_of_a_group_cancels_the_rest(engine, tmp_path):
     assert wait_on(add(1)) == 2
 
 
-def test_groups_and_tasks_are_cancelled(processes):
+def test_groups_and_tasks_are_cancelled(apart):
     @task(returns=1)
     def sleeps():
         time.sleep(60)
@@ -807,7 +818,7 @@ def test_a_missing_file_is_named_at_the_call(parallel):
         read("/nowhere/at/all")
 
 
-def test_an_argument_that_cannot_travel_is_named(processes):
+def test_an_argument_that_cannot_travel_is_named(apart):
     with pytest.raises(Invalid, match=r"'b'.*lock"):
         add(1, b=threading.Lock())
     assert wait_on(add(1)) == 2
