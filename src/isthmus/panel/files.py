@@ -91,8 +91,8 @@ class Shown:
 
     async def zip(self) -> Response:
         """The folder as a zip. Raises NotFound for a file; whether it is there at all is seen before a byte is sent."""
-        if not self.is_folder:
-            raise NotFound(f"{self.name} is no folder.", hint="Download it as it is.")
+        if not self.is_folder or self.inside:
+            raise NotFound(f"{self.path} is no folder.", hint="Download it as it is.")
         await self.read(0, 1)
         name = quote(self.name.rstrip("/").rpartition("/")[2] + ".zip", safe="")
         headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}

@@ -7,6 +7,7 @@ API within this process. What was given lies in a folder of its own meanwhile, a
 import asyncio
 import contextlib
 import json
+import re
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator
@@ -134,14 +135,14 @@ async def hand_in(visitor: Visitor) -> Response:
     with tempfile.TemporaryDirectory(prefix="isthmus-workflow-") as folder:
         try:
             known = [site.name for site in await visitor.services.sites.list(visitor.caller)]
-            checked = await asyncio.to_thread(_checked, draft, Path(folder), known)
+            good = await asyncio.to_thread(checked, draft, Path(folder), known)
             if not form.get("send"):
-                return await _page(visitor, draft, checked=checked)
+                return await _page(visitor, draft, checked=good)
             async with _client(visitor) as client:
                 job = await submission.submit(
                     client,
-                    checked.opened,
-                    bindings=checked.folder / BINDINGS if checked.bindings else None,
+                    good.opened,
+                    bindings=good.folder / BINDINGS if good.bindings else None,
                     site=draft.site or "local",
                     cpus=_cpus(draft.cpus),
                     reuse=not draft.fresh,
@@ -153,7 +154,7 @@ async def hand_in(visitor: Visitor) -> Response:
     return visitor.go(f"/workflows/{job.id}", said=f"The run is job {job.id}.")
 
 
-def _checked(draft: Draft, folder: Path, known: list[str]) -> Checked:
+def checked(draft: Draft, folder: Path, known: list[str]) -> Checked:
     """Write the draft's files down, and read the workflow as a run would. Raises Invalid."""
     if not draft.files:
         raise Invalid("There is no file yet.", place="files[0]", hint="Choose a CWL file, or paste one.")
@@ -169,15 +170,13 @@ def _checked(draft: Draft, folder: Path, known: list[str]) -> Checked:
         except OSError as error:
             raise Invalid(f"{name} can't be a file here: {error.strerror}.", place=f"files[{number}]") from None
     _cpus(draft.cpus)
-    process = draft.process or draft.files[0][0]
+    process = draft.process or _first(draft)
     if PurePosixPath(process.partition("#")[0]).as_posix() not in {
         PurePosixPath(name).as_posix() for name, _ in draft.files
     }:
         raise Invalid(f"{process.partition('#')[0]} is not among the files.", place="process")
     (folder / INPUTS).write_text(draft.inputs or "{}\n")
     opened = opening.opened(str(folder / process), str(folder / INPUTS), within=str(folder))
-    if opened.strange:
-        raise Invalid(opened.strange[0], place=f"inputs.{opened.strange[0]}")
     opening.check_types(opened)
     bindings = None
     if draft.bindings:
@@ -185,6 +184,12 @@ def _checked(draft: Draft, folder: Path, known: list[str]) -> Checked:
         bindings = binding_files.read(folder / BINDINGS)
         bindings.check(opened.program.graph, known)
     return Checked(opened, bindings, folder)
+
+
+def _first(draft: Draft) -> str:
+    """What is run where nothing is said: the first workflow, else the first file."""
+    found = (name for name, text in draft.files if re.search(r"""^class: *["']?Workflow""", text, re.MULTILINE))
+    return next(found, draft.files[0][0])
 
 
 def _name(name: str, number: int) -> str:

@@ -71,6 +71,12 @@ async def table(visitor: Visitor) -> Response:
 @pages.get("/workflows/{job:int}")
 async def run(visitor: Visitor) -> Response:
     """One run."""
+    if visitor.partial == "now":  # it says nothing of who looks
+        return await visitor.panel.shared.of(("run", visitor.path["job"]), lambda: _run(visitor))
+    return await _run(visitor)
+
+
+async def _run(visitor: Visitor) -> Response:
     number = visitor.path["job"]
     job = await visitor.services.jobs.get(visitor.caller, number)
     if LABEL not in job.labels:

@@ -159,7 +159,10 @@
     }, 300);
     addEventListener("pageshow", (event) => { if (event.persisted) { go(); everything(); } });
     document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; everything(); } });
-    for (const element of $$("[data-every]")) setInterval(() => refresh(element), 1000 * Number(element.dataset.every));
+    for (const element of $$("[data-every]")) {
+      // Until what it shows is over.
+      setInterval(() => { if (!$("[data-over]", element)) refresh(element); }, 1000 * Number(element.dataset.every));
+    }
   }
   document.addEventListener("htmx:after:swap", localise);
 

@@ -81,12 +81,13 @@ def opened(
 def check_types(opened: Opened) -> None:
     """Raise Invalid for inputs that are missing or of another type; no expression is evaluated for that."""
     process = opened.program.process
+    others = [each for each in opened.given if each not in process.inputs]
     for name, parameter in process.inputs.items():
         value = opened.given.get(name)
         if value is None and parameter.default is not MISSING:
             continue
         try:
-            inputs_of.check(parameter, value, nearest(name, opened.strange))
+            inputs_of.check(parameter, value, nearest(name, others))
         except StepFailed as error:
             raise Invalid(error.message, place=f"inputs.{name}", code="cwl-inputs") from None
 
