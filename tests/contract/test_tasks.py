@@ -41,9 +41,9 @@ from isthmus.tasks import (
     wait_on,
 )
 from isthmus.tasks.constraints import constraint
+from isthmus.tasks.current import running
 from isthmus.tasks.directions import TABLE
 from isthmus.tasks.policies import implement, local, on_failure, reduction
-from isthmus.tasks.program import running
 from tests.testbed import ray
 
 PARALLEL = ("threads", "processes", *ray.ENGINE)
@@ -919,14 +919,15 @@ def test_a_killed_program_leaves_no_worker_and_no_memory(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     code = (
-        "sleeps(); import numpy as n; from isthmus.tasks import program; program.current().engine.put(n.zeros(10**6))"
+        "sleeps(); import numpy as n; from isthmus.tasks.current import current; current().engine.put(n.zeros(10**6))"
     )
-    code += "; print(*p.current().engine.pids(), flush=True); time.sleep(100)"
+    code += "; print(*current().engine.pids(), flush=True); time.sleep(100)"
     process = subprocess.Popen(
         [sys.executable, str(program), str(tmp_path), code], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     first, second = process.stdout.readline(), process.stdout.readline()
     pids = [int(word) for line in (first, second) for word in line.split() if word.isdigit()]
+    assert len(pids) >= 2
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20

@@ -10,7 +10,7 @@ import pytest
 from isthmus.domain.errors import Invalid
 from isthmus.domain.sites import SiteSpec
 from isthmus.tasks import WorkerLost, start, stop, task, wait_on
-from isthmus.tasks.program import running
+from isthmus.tasks.current import running
 from tests.testbed import ray
 from tests.testbed.control import ControlPlane
 
