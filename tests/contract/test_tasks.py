@@ -745,6 +745,38 @@ def test_groups_and_tasks_are_cancelled(apart):
     assert wait_on(add(1)) == 2
 
 
+def test_cancelling_what_is_just_ending_leaves_the_threads_at_work():
+    start(engine="threads", workers=2)
+    try:
+        for number in range(300):
+            future = add(number)
+            cancel(future)
+        assert wait_on([add(number) for number in range(50)]) == list(range(1, 51))
+    finally:
+        stop(kill=True)
+
+
+def test_stopped_at_once_a_program_begins_nothing_more(tmp_path):
+    start(engine="threads", workers=1)
+    begun = threading.Event()
+
+    @task(returns=1)
+    def runs():
+        begun.set()
+        while True:
+            time.sleep(0.001)
+
+    runs()
+    for number in range(20):
+        write(str(tmp_path / str(number)), "x")
+    assert begun.wait(60)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("isthmus-worker")]
+    stop(kill=True)
+    for thread in threads:
+        thread.join(60)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_group_has_a_nearest_word(engine):
     with TaskGroup("first"):
         pass
