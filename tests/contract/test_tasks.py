@@ -651,6 +651,24 @@ def test_time_out(parallel):
     assert wait_on(add(1)) == 2
 
 
+def test_time_out_when_nothing_else_happens(processes):
+    """All workers are there and idle, so no news of theirs wakes whoever minds the clock."""
+
+    @task(returns=1, time_out=0.2, on_failure="FAIL")
+    def long():
+        time.sleep(60)
+
+    end = time.monotonic() + 60
+    while len(running().engine.pids()) < 2:
+        assert wait_on(add(1)) == 2
+        assert time.monotonic() < end
+    assert wait_on([add(number) for number in range(4)]) == [1, 2, 3, 4]
+    begin = time.monotonic()
+    with pytest.raises(TaskTimedOut):
+        wait_on(long())
+    assert time.monotonic() - begin < 30
+
+
 def test_news_that_another_thread_has_taken_already_is_not_waited_for(processes):
     assert wait_on(add(1, 2)) == 3
     engine = running().engine
