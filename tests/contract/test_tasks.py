@@ -41,9 +41,9 @@ from isthmus.tasks import (
     wait_on,
 )
 from isthmus.tasks.constraints import constraint
+from isthmus.tasks.current import running
 from isthmus.tasks.directions import TABLE
 from isthmus.tasks.policies import implement, local, on_failure, reduction
-from isthmus.tasks.program import running
 from tests.testbed import ray
 
 PARALLEL = ("threads", "processes", *ray.ENGINE)
@@ -651,6 +651,24 @@ def test_time_out(parallel):
     assert wait_on(add(1)) == 2
 
 
+def test_time_out_when_nothing_else_happens(processes):
+    """All workers are there and idle, so no news of theirs wakes whoever minds the clock."""
+
+    @task(returns=1, time_out=0.2, on_failure="FAIL")
+    def long():
+        time.sleep(60)
+
+    end = time.monotonic() + 60
+    while len(running().engine.pids()) < 2:
+        assert wait_on(add(1)) == 2
+        assert time.monotonic() < end
+    assert wait_on([add(number) for number in range(4)]) == [1, 2, 3, 4]
+    begin = time.monotonic()
+    with pytest.raises(TaskTimedOut):
+        wait_on(long())
+    assert time.monotonic() - begin < 30
+
+
 def test_news_that_another_thread_has_taken_already_is_not_waited_for(processes):
     assert wait_on(add(1, 2)) == 3
     engine = running().engine
@@ -743,6 +761,38 @@ def test_groups_and_tasks_are_cancelled(apart):
         wait_on(one)
     assert time.monotonic() - begin < 20
     assert wait_on(add(1)) == 2
+
+
+def test_cancelling_what_is_just_ending_leaves_the_threads_at_work():
+    start(engine="threads", workers=2)
+    try:
+        for number in range(300):
+            future = add(number)
+            cancel(future)
+        assert wait_on([add(number) for number in range(50)]) == list(range(1, 51))
+    finally:
+        stop(kill=True)
+
+
+def test_stopped_at_once_a_program_begins_nothing_more(tmp_path):
+    start(engine="threads", workers=1)
+    begun = threading.Event()
+
+    @task(returns=1)
+    def runs():
+        begun.set()
+        while True:
+            time.sleep(0.001)
+
+    runs()
+    for number in range(20):
+        write(str(tmp_path / str(number)), "x")
+    assert begun.wait(60)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("isthmus-worker")]
+    stop(kill=True)
+    for thread in threads:
+        thread.join(60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_group_has_a_nearest_word(engine):
@@ -919,14 +969,15 @@ def test_a_killed_program_leaves_no_worker_and_no_memory(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     code = (
-        "sleeps(); import numpy as n; from isthmus.tasks import program; program.current().engine.put(n.zeros(10**6))"
+        "sleeps(); import numpy as n; from isthmus.tasks.current import current; current().engine.put(n.zeros(10**6))"
     )
-    code += "; print(*p.current().engine.pids(), flush=True); time.sleep(100)"
+    code += "; print(*current().engine.pids(), flush=True); time.sleep(100)"
     process = subprocess.Popen(
         [sys.executable, str(program), str(tmp_path), code], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     first, second = process.stdout.readline(), process.stdout.readline()
     pids = [int(word) for line in (first, second) for word in line.split() if word.isdigit()]
+    assert len(pids) >= 2
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20

@@ -1,5 +1,6 @@
-"""Ray whose nodes are jobs of a real SLURM cluster: they join, are grown and shrunk, and one may be lost."""
+"""Ray whose nodes are jobs of a SLURM cluster, or of a machine without one: they join, are grown and shrunk."""
 
+import contextlib
 import os
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 from isthmus.domain.errors import Invalid
 from isthmus.domain.sites import SiteSpec
 from isthmus.tasks import WorkerLost, start, stop, task, wait_on
-from isthmus.tasks.program import running
+from isthmus.tasks.current import running
 from tests.testbed import ray
 from tests.testbed.control import ControlPlane
 
@@ -21,15 +22,17 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory):
+@pytest.fixture(scope="module", params=["slurm", "local"])
+def plane(request, tmp_path_factory):
     from tests.testbed.slurm import SlurmCluster
 
     folder = tmp_path_factory.mktemp("plane")
     os.chmod(folder, 0o755)
-    with SlurmCluster(nodes=2) as cluster, ControlPlane(folder / "plane", env=cluster.env()) as plane:
+    with contextlib.ExitStack() as stack:
+        env = stack.enter_context(SlurmCluster(nodes=2)).env() if request.param == "slurm" else {}
+        plane = stack.enter_context(ControlPlane(folder / "plane", env=env))
         with plane.client() as client:
-            client.sites.add(SiteSpec(name="cluster", kind="slurm", workdir=str(folder / "work")))
+            client.sites.add(SiteSpec(name="cluster", kind=request.param, workdir=str(folder / "work")))
         yield plane
 
 
@@ -49,7 +52,7 @@ def on_the_cluster(plane, monkeypatch):
 @task(returns=1)
 def where(number):
     time.sleep(0.1)
-    return number, os.environ.get("SLURM_JOB_ID", "")
+    return number, os.environ.get("ISTHMUS_JOB_ID", "")
 
 
 def jobs_that_ran(calls):

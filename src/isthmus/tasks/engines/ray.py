@@ -57,12 +57,12 @@ def run(task: Any, sent: bytes, *given: Any) -> Any:
 
     `sent` says what is called; the first of `given` are inputs, the rest packed arguments.
     """
-    from isthmus.tasks import program
+    from isthmus.tasks.current import install, running
     from isthmus.tasks.engines.sequential import Sequential
 
     begin = time.perf_counter()
-    if program.running() is None:
-        program.install(Sequential(Settings(engine="sequential")))
+    if running() is None:
+        install(Sequential(Settings(engine="sequential")))
     returns, count, args, encoding = pickle.loads(sent)
     nothing = [Failed()] * count
     if any(type(value) is Failed for value in given):
@@ -126,7 +126,7 @@ class RayEngine:
             import ray
         except ImportError:
             raise Invalid("The engine 'ray' needs Ray.", hint="pip install ray") from None
-        self._ray = ray
+        self._ray: Any = ray  # typed or not, as Ray is installed or not
         self._program = program
         self._settings = settings
         self.workers = settings.workers or processors()
@@ -148,6 +148,7 @@ class RayEngine:
             if self._settings.address:
                 options = {"address": self._settings.address, "logging_level": logging.ERROR}
             else:
+                options["address"] = "local"  # else Ray joins whatever cluster it finds on this machine
                 options["num_cpus"] = 0 if self._settings.site else self.workers
             with suppress(KeyError):
                 options["runtime_env"] = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
