@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
@@ -346,6 +347,9 @@ async def test_sites(client: AsyncClient) -> None:
     (site,) = [site for site in await client.sites.list() if site.name == "local"]
     assert site.inventory.queues
     assert (await client.sites.test("local")).probed_at is not None
+    assert site.spec is not None
+    changed = await client.sites.update(dataclasses.replace(site.spec, labels={"location": "DE"}))
+    assert changed.spec is not None and changed.spec.labels == {"location": "DE"}
     assert (await client.sites.drain("local")).state.value == "DRAINING"
     job = await client.jobs.submit(JobRequest(command=("true",), wait_for_site=True))
     assert not (await client.jobs.wait(job.id, timeout_s=0.5)).state.ended

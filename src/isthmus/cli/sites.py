@@ -1,5 +1,6 @@
 """`isthmus site`: the places that run jobs."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,6 +122,38 @@ async def test(name: Name, form: Output = Format.TABLE) -> None:
     async with client() as isthmus:
         site = await isthmus.sites.test(name)
     output.show(site, SiteView, form, lambda: _one(site))
+
+
+@app.command("update")
+@command
+async def update(
+    name: Name,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="All that is to be said of it, as YAML.")] = None,
+    put: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="labels.location=DE, price.gpu_hour=1.2, …")
+    ] = None,
+    leave: Annotated[
+        list[str] | None, typer.Option("--unset", metavar="PLACE", help="As if it had never been said.")
+    ] = None,
+    form: Output = Format.TABLE,
+) -> None:
+    """Change what was said of a site: labels, prices, limits, metrics, policy. Jobs that are there go on."""
+    from isthmus.client import files, revisions
+    from isthmus.domain.errors import Invalid
+    from isthmus.domain.sites import SiteSpec
+
+    if file is None and not put and not leave:
+        raise Invalid("Nothing is to change.", hint=f"isthmus site update {name} --set labels.location=DE, or a FILE.")
+    async with client() as isthmus:
+        if file is not None:
+            spec = files.read(SiteSpec, file, name=name)
+        else:
+            site = await isthmus.sites.get(name)
+            if site.spec is None:
+                raise Invalid("What was said of it is not shown.", place=name, hint="Say all of it in a FILE.")
+            spec = site.spec
+        site = await isthmus.sites.update(revisions.revise(spec, put or (), leave or ()))
+    _told(site, form, f"{name} is changed.")
 
 
 @app.command("drain")

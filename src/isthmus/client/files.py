@@ -57,6 +57,18 @@ def parse(path: Path) -> tuple[yaml.Node | None, Any]:
     return node, value
 
 
+def value(text: str) -> Any:
+    """What a text would be as a value in a file: a number, a truth, a list. Raises Invalid."""
+    try:
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError):
+        raise Invalid(f"{text!r} is no YAML value.", hint="Put it in quotes.") from None
+
+
 def at(path: Path, node: yaml.Node | None, error: Invalid) -> Invalid:
     """The same error, with the file and the line of its place."""
     line = _line(node, error.place)

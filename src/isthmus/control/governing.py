@@ -15,7 +15,7 @@ from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.db.times import moment
 from isthmus.domain.clock import Clock
-from isthmus.domain.errors import Conflict, Invalid
+from isthmus.domain.errors import Conflict, Invalid, nearest
 from isthmus.domain.placement import (
     Catalogue,
     CatalogueView,
@@ -126,6 +126,13 @@ def _figures(conn: Connection, now: float) -> list[FigureView]:
     sites, known = places.seen(conn, now)
     found = []
     for row in site_rows.every(conn):
+        for name in sorted(places.read_site(row.spec).metrics.keys() - known.rules.metrics.keys()):
+            why = f"the site says it, and no rule does, so nobody asks for it. {nearest(name, known.rules.metrics)}"
+            found.append(
+                FigureView(
+                    metric=name, site=row.name, value=None, score=None, weight=0.0, provider="", why=why.rstrip()
+                )
+            )
         for name, reading in sites[row.name].metrics.items():
             figure = known.figures.get(row.id, {}).get(name)
             found.append(

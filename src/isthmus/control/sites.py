@@ -118,11 +118,15 @@ class Sites:
         return await self._db.read(_loads)
 
     async def update(self, caller: Caller, spec: SiteSpec) -> SiteView:
-        """Change what was said of a site; its name stays. Attempts that are there go on."""
+        """Change what was said of a site; its name stays. Attempts that are there go on, host keys stay pinned.
+
+        Raises Conflict where its kind would change under jobs, Invalid where a new machine on the way has no host key.
+        """
         require(caller, Role.ADMIN, Scope.ADMIN)
         _check(spec)
         row = await self._db.read(site_rows.get, spec.name)
         before = places.read_site(row.spec)
+        spec = _with_keys_of(before, spec)
         here = await self._db.read(attempt_rows.live_at, row.id)
         if here and before.kind != spec.kind:
             raise Conflict(f"Jobs are at {spec.name}: its kind can't change now.", place="kind", hint="Drain it first.")
@@ -296,6 +300,25 @@ class Sites:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def _with_keys_of(before: SiteSpec, spec: SiteSpec) -> SiteSpec:
+    """The spec with the host keys that are pinned already, for machines that stay. Raises Invalid for others."""
+    if spec.reach is None:
+        return spec
+    pinned = {(hop.host, hop.port): hop.host_key for hop in (before.reach.hops if before.reach else ())}
+    hops = tuple(
+        dataclasses.replace(hop, host_key=hop.host_key or pinned.get((hop.host, hop.port), ""))
+        for hop in spec.reach.hops
+    )
+    for number, hop in enumerate(hops):
+        if not hop.host_key:
+            raise Invalid(
+                f"The host key of {hop.host}:{hop.port} is not known.",
+                place=f"reach.hops[{number}].host_key",
+                hint="Say it, or remove the site and add it again, which shows and pins it.",
+            )
+    return dataclasses.replace(spec, reach=dataclasses.replace(spec.reach, hops=hops))
 
 
 def _explained(error: SiteError, spec: SiteSpec, identity: Identity | None, caller: Caller) -> Exception:

@@ -156,11 +156,12 @@ class FakeSite:
 
         return release
 
-    async def called(self, verb: str, times: int = 1) -> None:
-        """Wait until `verb` was called that many times in all."""
-        while self.calls[verb] < times:
-            self._called.clear()
-            await self._called.wait()
+    async def called(self, verb: str, times: int = 1, timeout_s: float = 60.0) -> None:
+        """Wait until `verb` was called that many times in all. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self.calls[verb] < times:
+                self._called.clear()
+                await self._called.wait()
 
     def start(self, key: str, node: str = NODE) -> None:
         """The batch system starts the attempt, the runner claims it and reports `started`."""

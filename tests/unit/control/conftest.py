@@ -103,12 +103,12 @@ class Plane:
         (view,) = await self.jobs.submit(self.caller, [request], **more)
         return view
 
-    async def done(self, *job_ids: int, timeout_s: float = 20.0) -> list[JobView]:
+    async def done(self, *job_ids: int, timeout_s: float = 60.0) -> list[JobView]:
         views = await self.jobs.wait(self.caller, job_ids, timeout_s)
         assert all(view.state.ended for view in views), views
         return views
 
-    async def until(self, condition: Callable[[JobView], bool], job_id: int, timeout_s: float = 20.0) -> JobView:
+    async def until(self, condition: Callable[[JobView], bool], job_id: int, timeout_s: float = 60.0) -> JobView:
         """Wait until the job is as the condition wants it."""
         async with asyncio.timeout(timeout_s):
             with self.db.watch(f"job:{job_id}") as news:
@@ -130,7 +130,7 @@ class Plane:
         """Wait until the site has the job's attempt; its key."""
         await self.until(lambda view: view.attempts >= attempts, job_id)
         key = await self.key(job_id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while key not in site.attempts:
                 await site.called("submit", site.calls["submit"] + 1)
         return key

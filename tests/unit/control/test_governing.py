@@ -321,3 +321,19 @@ async def test_a_change_that_names_what_is_not_there_is_refused(plane: Plane, ch
 def test_a_site_says_its_policies_and_figures() -> None:
     spec = SiteSpec(name="x", policy="fair-share", queue_policies={"gpu": "locality"}, metrics={"m": 1.0, "n": "q"})
     assert places.read_site(places.write_site(spec)) == spec
+
+
+async def test_a_metric_that_a_site_says_and_no_rule_is_told(plane: Plane, governing: Governing) -> None:
+    await plane.add("here")
+    spec = SiteSpec(name="here", metrics={"trsut": 0.7})
+    await plane.db.write(
+        lambda conn: site_rows.change(conn, site_rows.get(conn, "here").id, spec=places.write_site(spec))
+    )
+    rules = Rules(
+        providers={"t": Provider(kind="static", values={"trust": {"*": 0.5}})},
+        metrics={"trust": Metric(provider="t", weight=1.0)},
+    )
+    await governing.set_rules(plane.caller, rules)
+    found = {one.metric: one for one in await governing.figures(plane.caller)}
+    assert found["trsut"].value is None and "Did you mean 'trust'?" in found["trsut"].why
+    assert not found["trust"].why
