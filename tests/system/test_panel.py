@@ -27,6 +27,7 @@ from tests.testbed.waiting import wait_for
 CHROMIUM = "/usr/bin/chromium"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 PATIENT_MS = 60_000  # of a busy machine
+SLOW_MS = 180_000  # for a job that starts a driver, which starts jobs
 expect.set_options(timeout=PATIENT_MS)
 
 # Learns something, slowly enough to be watched: until the file `go` is in its folder, as fast as one says.
@@ -421,14 +422,14 @@ def test_a_workflow_is_handed_in_watched_and_resumed(
     number = int(page.url.rpartition("/")[2])
     # Nothing is loaded again from here on.
     page.evaluate("window.mine = true")
-    expect(page.locator("[data-step=write] .badge")).to_have_text("done", timeout=120_000)
-    expect(page.locator("[data-step=join] .badge")).to_have_text("failed", timeout=120_000)
-    expect(page.locator(".lead .badge")).to_have_text("FAILED", timeout=120_000)
+    expect(page.locator("[data-step=write] .badge")).to_have_text("done", timeout=SLOW_MS)
+    expect(page.locator("[data-step=join] .badge")).to_have_text("failed", timeout=SLOW_MS)
+    expect(page.locator(".lead .badge")).to_have_text("FAILED", timeout=SLOW_MS)
     expect(page.get_by_label("The end of its log")).to_contain_text("no flag yet")
     assert page.evaluate("window.mine") is True
     flag.touch()
     page.get_by_role("button", name="Resume").click()
-    expect(page.locator(".lead .badge")).to_have_text("COMPLETED", timeout=120_000)
+    expect(page.locator(".lead .badge")).to_have_text("COMPLETED", timeout=SLOW_MS)
     expect(page.locator(".run-graph")).to_have_attribute("aria-label", re.compile("join done"))
     with page.expect_download() as got:
         page.get_by_role("link", name="Provenance").click()
