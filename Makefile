@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Test processes side by side, each with servers of its own: most of their time is waiting. The long files come first.
 WORKERS ?= 3
 
-.PHONY: help venv demo test test-unit test-quick check format bench conformance dislib clean
+.PHONY: help venv demo test test-unit test-quick test-ray check format bench conformance dislib clean
 
 help:            ## show the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,11 @@ test: $(STAMP)   ## everything, on the real servers (root on Debian: installs th
 
 test-quick: $(STAMP)   ## what needs no server: unit and contract tests on this machine
 	$(BIN)/python -m pytest tests/unit tests/contract -m 'not system'
+
+test-ray: $(STAMP) ## the tests of tasks on Ray, with Ray itself (80 MB), and nodes that are jobs of a SLURM cluster
+	scripts/install-system-packages
+	scripts/install-test-ray $(BIN)/python
+	ISTHMUS_TEST_RAY=1 $(BIN)/python -m pytest tests/contract/test_tasks.py tests/system/test_tasks_ray.py -k ray --reruns 2 -rR
 
 check: $(STAMP)  ## format, lint, types, import rules, and the site-side code's Python 3.6
 	$(BIN)/ruff format --check .

@@ -100,7 +100,7 @@ def placement_s(policies: tuple[str, ...] = ("",)) -> tuple[float, int]:
         begin = time.perf_counter()
         result = plan(queue, sites, now=3600.0)
         times.append(time.perf_counter() - begin)
-    return statistics.median(times), len(result.assignments)
+    return statistics.median(times), len(result.targets)
 
 
 async def fill(app: App) -> None:

@@ -144,7 +144,8 @@ class App:
         api = http.create(services)
         live = Live(services)
         stack.push_async_callback(live.close)
-        panel = application.create(services, live, settings.url, _provider(settings))
+        ca = certificate.pem if certificate and certificate.self_signed else ""
+        panel = application.create(services, live, settings.url, _provider(settings), api=api, ca=ca)
         return cls(
             settings=settings,
             services=services,

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import errno
 import gc
+import os
 import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -19,6 +21,7 @@ from isthmus.settings import Settings
 
 GRACE_S = 5  # for requests on their way when the server is told to stop
 PORTS_TRIED = 20
+PORT_FILE = "port"  # in the data folder: what it listened on last
 
 
 def run(settings: Settings, announce: Callable[[App], None]) -> None:
@@ -35,6 +38,7 @@ async def _serve(settings: Settings, announce: Callable[[App], None]) -> None:
     settings = replace(settings, port=listening.getsockname()[1])
     with contextlib.closing(listening):
         async with App.opened(settings) as app:
+            _remember(settings)
             config = uvicorn.Config(
                 app.web,
                 log_config=None,
@@ -88,10 +92,16 @@ class _Server(uvicorn.Server):
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """A socket on the port, or on the next free one where it was not asked for by number."""
+    """A socket on the port. Where it was not asked for by number: on the one that it had last, so that open pages and
+    whoever follows a log find it again after a restart; else on the next free one."""
+    if settings.port_is_fixed or not settings.port:
+        ports = [settings.port]
+    else:
+        free = range(settings.port, settings.port + PORTS_TRIED + 1)
+        last = last_port(settings.data)
+        ports = [last, *free] if last else [*free]
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    last = settings.port if settings.port_is_fixed or not settings.port else settings.port + PORTS_TRIED
-    for port in range(settings.port, last + 1):
+    for port in ports:
         # asyncio turns Nagle's algorithm off only where the protocol is named: without, each answer waits 40 ms.
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,7 +110,7 @@ def _listen(settings: Settings) -> socket.socket:
             listening.listen(2048)
         except OSError as error:
             listening.close()
-            if port < last and error.errno == errno.EADDRINUSE:
+            if port != ports[-1] and error.errno == errno.EADDRINUSE:
                 continue
             raise Unavailable(
                 f"It can't listen on {settings.host}:{port}: {error.strerror}.",
@@ -110,6 +120,23 @@ def _listen(settings: Settings) -> socket.socket:
         listening.setblocking(False)
         return listening
     raise AssertionError("unreachable")
+
+
+def last_port(data: Path) -> int:
+    """What the control plane of this data folder listened on last; 0: that is not known."""
+    try:
+        text = (data / PORT_FILE).read_text().strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdecimal() and int(text) < 65536 else 0
+
+
+def _remember(settings: Settings) -> None:
+    """Keep the port for the next start. One that can't be kept is no fault: the next start takes a free one."""
+    part = settings.data / f".{PORT_FILE}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        part.write_text(f"{settings.port}\n")
+        part.replace(settings.data / PORT_FILE)
 
 
 def _raise_file_limit() -> None:

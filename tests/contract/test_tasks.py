@@ -41,26 +41,37 @@ from isthmus.tasks import (
     wait_on,
 )
 from isthmus.tasks.constraints import constraint
+from isthmus.tasks.current import running
 from isthmus.tasks.directions import TABLE
 from isthmus.tasks.policies import implement, local, on_failure, reduction
-from isthmus.tasks.program import running
+from tests.testbed import ray
 
-PARALLEL = ("threads", "processes")
+PARALLEL = ("threads", "processes", *ray.ENGINE)
 ENGINES = ("sequential", *PARALLEL)
+
+
+def started(engine):
+    if engine == "ray":
+        ray.cluster()
+    start(engine=engine, workers=2)
+    yield engine
+    stop(kill=True)
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request):
-    start(engine=request.param, workers=2)
-    yield request.param
-    stop(kill=True)
+    yield from started(request.param)
 
 
 @pytest.fixture(params=PARALLEL)
 def parallel(request):
-    start(engine=request.param, workers=2)
-    yield request.param
-    stop(kill=True)
+    yield from started(request.param)
+
+
+@pytest.fixture(params=("processes", *ray.ENGINE))
+def apart(request):
+    """Engines whose tasks have copies of their own, in processes that can die."""
+    yield from started(request.param)
 
 
 @pytest.fixture
@@ -284,7 +295,7 @@ def test_large_arrays_travel(engine):
     assert (wait_on(add(f, f)) == 2 * a).all()
 
 
-def test_an_argument_is_taken_as_it_is_at_the_call(processes):
+def test_an_argument_is_taken_as_it_is_at_the_call(apart):
     values = [1, 2]
     found = double_all(values)
     values.append(3)
@@ -297,7 +308,7 @@ def test_an_argument_is_taken_as_it_is_at_the_call(processes):
     assert wait_on(second)[7] == 1
 
 
-def test_what_a_task_does_to_an_argument_that_it_reads_stays_its_own(processes):
+def test_what_a_task_does_to_an_argument_that_it_reads_stays_its_own(apart):
     @task(returns=1)
     def spoil(a):
         a[:] = 9
@@ -501,7 +512,7 @@ def test_a_task_that_is_not_nested_is_a_plain_call_within_a_task(parallel):
     assert wait_on(outer_plain(3)) == ["list", 6]
 
 
-def test_what_a_task_that_fails_has_called_does_not_hold_up_the_next(processes):
+def test_what_a_task_that_fails_has_called_does_not_hold_up_the_next(apart):
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             wait_on(outer_fails())
@@ -640,6 +651,24 @@ def test_time_out(parallel):
     assert wait_on(add(1)) == 2
 
 
+def test_time_out_when_nothing_else_happens(processes):
+    """All workers are there and idle, so no news of theirs wakes whoever minds the clock."""
+
+    @task(returns=1, time_out=0.2, on_failure="FAIL")
+    def long():
+        time.sleep(60)
+
+    end = time.monotonic() + 60
+    while len(running().engine.pids()) < 2:
+        assert wait_on(add(1)) == 2
+        assert time.monotonic() < end
+    assert wait_on([add(number) for number in range(4)]) == [1, 2, 3, 4]
+    begin = time.monotonic()
+    with pytest.raises(TaskTimedOut):
+        wait_on(long())
+    assert time.monotonic() - begin < 30
+
+
 def test_news_that_another_thread_has_taken_already_is_not_waited_for(processes):
     assert wait_on(add(1, 2)) == 3
     engine = running().engine
@@ -650,7 +679,7 @@ def test_news_that_another_thread_has_taken_already_is_not_waited_for(processes)
     assert wait_on(add(3, 4)) == 7
 
 
-def test_a_killed_worker_is_replaced_and_its_task_runs_again(processes, tmp_path):
+def test_a_killed_worker_is_replaced_and_its_task_runs_again(apart, tmp_path):
     @task(returns=1)
     def dies_once(folder):
         mark = Path(folder, "died")
@@ -714,7 +743,7 @@ def test_an_exception_of_a_group_cancels_the_rest(engine, tmp_path):
     assert wait_on(add(1)) == 2
 
 
-def test_groups_and_tasks_are_cancelled(processes):
+def test_groups_and_tasks_are_cancelled(apart):
     @task(returns=1)
     def sleeps():
         time.sleep(60)
@@ -732,6 +761,38 @@ def test_groups_and_tasks_are_cancelled(processes):
         wait_on(one)
     assert time.monotonic() - begin < 20
     assert wait_on(add(1)) == 2
+
+
+def test_cancelling_what_is_just_ending_leaves_the_threads_at_work():
+    start(engine="threads", workers=2)
+    try:
+        for number in range(300):
+            future = add(number)
+            cancel(future)
+        assert wait_on([add(number) for number in range(50)]) == list(range(1, 51))
+    finally:
+        stop(kill=True)
+
+
+def test_stopped_at_once_a_program_begins_nothing_more(tmp_path):
+    start(engine="threads", workers=1)
+    begun = threading.Event()
+
+    @task(returns=1)
+    def runs():
+        begun.set()
+        while True:
+            time.sleep(0.001)
+
+    runs()
+    for number in range(20):
+        write(str(tmp_path / str(number)), "x")
+    assert begun.wait(60)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("isthmus-worker")]
+    stop(kill=True)
+    for thread in threads:
+        thread.join(60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_group_has_a_nearest_word(engine):
@@ -807,7 +868,7 @@ def test_a_missing_file_is_named_at_the_call(parallel):
         read("/nowhere/at/all")
 
 
-def test_an_argument_that_cannot_travel_is_named(processes):
+def test_an_argument_that_cannot_travel_is_named(apart):
     with pytest.raises(Invalid, match=r"'b'.*lock"):
         add(1, b=threading.Lock())
     assert wait_on(add(1)) == 2
@@ -908,14 +969,15 @@ def test_a_killed_program_leaves_no_worker_and_no_memory(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     code = (
-        "sleeps(); import numpy as n; from isthmus.tasks import program; program.current().engine.put(n.zeros(10**6))"
+        "sleeps(); import numpy as n; from isthmus.tasks.current import current; current().engine.put(n.zeros(10**6))"
     )
-    code += "; print(*p.current().engine.pids(), flush=True); time.sleep(100)"
+    code += "; print(*current().engine.pids(), flush=True); time.sleep(100)"
     process = subprocess.Popen(
         [sys.executable, str(program), str(tmp_path), code], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     first, second = process.stdout.readline(), process.stdout.readline()
     pids = [int(word) for line in (first, second) for word in line.split() if word.isdigit()]
+    assert len(pids) >= 2
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20

@@ -277,7 +277,7 @@ def test_a_stream_of_a_program_that_is_gone(processes):
 
 
 def test_workers_lent_to_streams_go_back(processes):
-    from isthmus.tasks.program import current
+    from isthmus.tasks.current import current
 
     stream = ObjectStream()
     got = [collect(stream) for _ in range(3)]

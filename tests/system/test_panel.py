@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -334,6 +336,176 @@ def test_a_folder_that_a_job_left(signed_in: SignedIn, client: Client) -> None:
     assert (base.status, "no folder" in base.text()) == (422, True)
 
 
+def test_folders_come_as_zip_too_and_data_is_looked_into(
+    signed_in: SignedIn, client: Client, tmp_path: Path, own: str
+) -> None:
+    folder = tmp_path / "scans"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/deep.csv").write_text("a,b\n1,2\n")
+    (folder / "big.bin").write_bytes(bytes(range(256)) * 20_000)
+    (folder / "link").symlink_to("big.bin")
+    name = client.datasets.register(f"looked-{own}", folder).name
+    page = signed_in()
+    page.goto(f"/datasets/{name}")
+    expect(page.locator("#members .main")).to_have_text(
+        ["big.bin", re.compile("link → big.bin"), "sub/", "sub/deep.csv"]
+    )
+    with page.expect_download() as got:
+        page.get_by_role("link", name="Download as zip").click()
+    with zipfile.ZipFile(got.value.path()) as zipped:
+        assert zipped.testzip() is None
+        assert zipped.namelist() == ["big.bin", "link", "sub/", "sub/deep.csv"]
+        assert zipped.read("big.bin") == (folder / "big.bin").read_bytes()
+    page.get_by_role("link", name="sub/deep.csv", exact=True).click()
+    expect(page.locator("thead")).to_contain_text("b")
+    assert page.request.get(f"/datasets/{name}/file/zip?at=0").status == 404
+
+
+SHARED = """
+cwlVersion: v1.2
+class: Workflow
+requirements: {{ScatterFeatureRequirement: {{}}}}
+inputs: {{texts: "string[]"}}
+outputs: {{all: {{type: File, outputSource: join/out}}}}
+steps:
+  write: {{scatter: text, in: {{text: texts}}, out: [out], run: tools/write.cwl}}
+  join:
+    in: {{files: write/out}}
+    out: [out]
+    run:
+      class: CommandLineTool
+      baseCommand: [sh, -c, 'test -e {flag} || {{ echo no flag yet >&2; exit 4; }}; cat "$@"', sh]
+      inputs: {{files: {{type: "File[]", inputBinding: {{}}}}}}
+      outputs: {{out: {{type: stdout}}}}
+      stdout: all.txt
+"""
+WRITE = """cwlVersion: v1.2
+class: CommandLineTool
+baseComand: echo
+inputs: {text: {type: string, inputBinding: {}}}
+outputs: {out: {type: stdout}}
+stdout: text.txt
+"""
+
+
+def test_a_workflow_is_handed_in_watched_and_resumed(
+    signed_in: SignedIn, client: Client, tmp_path: Path, own: str
+) -> None:
+    flag, folder = tmp_path / "flag", tmp_path / f"flow-{own}"
+    (folder / "tools").mkdir(parents=True)
+    (folder / f"main-{own}.cwl").write_text(SHARED.format(flag=flag))
+    (folder / "tools/write.cwl").write_text(WRITE)
+    page = signed_in()
+    page.goto("/workflows")
+    page.get_by_role("link", name="Run a workflow").click()
+    page.locator("#pick-folder").set_input_files(folder)
+    expect(page.locator("#picked")).to_contain_text("2 files taken")
+    page.locator("#inputs").fill("texts: 7")
+    page.get_by_role("button", name="Check").click()
+    fault = page.locator(".document .fault")
+    expect(fault).to_contain_text("Line 3")
+    expect(fault).to_contain_text("Did you mean 'baseCommand'")
+    expect(page.locator("#inputs")).to_have_value("texts: 7")
+    # What is wrong stands at the file that it is in; what was typed stays.
+    area = page.locator(".document", has=page.locator(".fault")).locator("textarea")
+    area.fill(WRITE.replace("baseComand", "baseCommand"))
+    page.locator("#process").fill(f"main-{own}.cwl")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("[id='f:inputs']")).to_contain_text("must be")
+    page.locator("#inputs").fill('texts: ["<b>one</b>", two, three]')
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("#plan svg")).to_contain_text("join")
+    expect(page.locator("#plan tbody tr")).to_have_count(2)
+    page.get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile(r"/workflows/\d+$"))
+    number = int(page.url.rpartition("/")[2])
+    # Nothing is loaded again from here on.
+    page.evaluate("window.mine = true")
+    expect(page.locator("[data-step=write] .badge")).to_have_text("done", timeout=120_000)
+    expect(page.locator("[data-step=join] .badge")).to_have_text("failed", timeout=120_000)
+    expect(page.locator(".lead .badge")).to_have_text("FAILED", timeout=120_000)
+    expect(page.get_by_label("The end of its log")).to_contain_text("no flag yet")
+    assert page.evaluate("window.mine") is True
+    flag.touch()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".lead .badge")).to_have_text("COMPLETED", timeout=120_000)
+    expect(page.locator(".run-graph")).to_have_attribute("aria-label", re.compile("join done"))
+    with page.expect_download() as got:
+        page.get_by_role("link", name="Provenance").click()
+    with zipfile.ZipFile(got.value.path()) as crate:
+        assert f"main-{own}.cwl" in crate.namelist()
+        assert "CompletedActionStatus" in crate.read("ro-crate-metadata.json").decode()
+    client.jobs.download(number, "out", tmp_path / "out")
+    assert (tmp_path / "out/all.txt").read_text() == "<b>one</b>\ntwo\nthree\n"
+    # The tokens by which it was handed in, and by which it spoke, are good no more.
+    tokens = [one for one in client.tokens.list() if one.name.startswith(("workflow-", "panel, while"))]
+    assert tokens and all(one.revoked_at for one in tokens)
+    page.get_by_role("link", name="Clone").click()
+    expect(page.locator("#process")).to_have_value(f"main-{own}.cwl")
+    expect(page.locator("#inputs")).to_have_value(re.compile("three"))
+    page.locator("#inputs").fill("texts: [a]\nfile: {class: File, location: /etc/passwd}")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("[id='f:inputs']")).to_contain_text("not among the files")
+    page.goto("/workflows")
+    expect(page.locator("tbody tr", has_text=f"main-{own}.cwl")).to_contain_text("2 / 2")
+
+
+def test_placement_is_seen_changed_and_tried(signed_in: SignedIn, client: Client, own: str) -> None:
+    page = signed_in()
+    page.goto("/placement")
+    wrong = "metrics: {failures: {provider: our}}\nproviders: {ours: {kind: measured}}"
+    page.get_by_label("In YAML").fill(wrong)
+    page.locator("#rules").get_by_role("button", name="Let them hold").click()
+    expect(page.locator("#rules-fault")).to_contain_text("metrics.failures.provider")
+    expect(page.locator("#rules-fault")).to_contain_text("Did you mean 'ours'")
+    expect(page.get_by_label("In YAML")).to_have_value(wrong)
+    page.get_by_label("In YAML").fill(wrong.replace("our}", "ours, better: lower}"))
+    page.locator("#rules").get_by_role("button", name="Let them hold").click()
+    expect(page.locator(".said")).to_contain_text("hold from now on")
+    expect(page.locator("#figures tbody tr").first).to_contain_text("local")
+    page.get_by_text(re.compile("Refresh them|Bring some")).click()
+    page.get_by_label("Where they are from").fill("prices.yaml")
+    page.get_by_label("YAML, JSON or CSV").fill(f"offers: {{cloud/{own}: {{hour: -1}}}}")
+    page.locator("#prices").get_by_role("button", name="Let them hold").click()
+    expect(page.locator("#catalogue-fault")).to_contain_text("-1 can't be")
+    page.get_by_label("YAML, JSON or CSV").fill(f"currency: EUR\noffers: {{cloud/{own}: {{hour: 3.5, gpus: 1}}}}")
+    page.locator("#prices").get_by_role("button", name="Let them hold").click()
+    expect(page.locator("#prices")).to_contain_text(f"cloud/{own}")
+    assert client.placement.catalogue().catalogue.currency == "EUR"
+    big = JobRequest(name=f"big {own}", command=("true",), resources=Resources(cpus=9_000), wait_for_site=True)
+    number = client.jobs.submit(big).id
+    page.get_by_role("link", name="What if").click()
+    page.get_by_label("Number of job 1").fill(str(number))
+    page.get_by_label("Nodes more at local").fill("two")
+    page.get_by_role("button", name="What if").click()
+    expect(page.locator("#whatif-fault")).to_contain_text("not a whole number")
+    expect(page.get_by_label("Nodes more at local")).to_have_value("two")
+    page.get_by_label("Nodes more at local").fill("+2")
+    page.get_by_label("Deadline of job 1").fill("+3h")
+    page.get_by_role("button", name="What if").click()
+    expect(page.locator("#answer")).to_contain_text(f"{number} big {own}")
+    client.jobs.kill(number)
+    page.goto("/placement/simulate")
+    page.get_by_role("button", name="Simulate").click()
+    expect(page.locator("#problem-fault")).to_contain_text("There is no problem yet")
+    page.get_by_label("Jobs", exact=True).fill("6")
+    page.get_by_role("button", name="Make one up").click()
+    page.get_by_role("button", name="Simulate").click()
+    expect(page.locator("#costs tbody tr")).to_have_count(2)
+    assert page.locator(".gantt svg").count() == 2
+    page.get_by_role("button", name="Draw").click()
+    expect(page.locator("#hull svg").first).to_be_visible()
+    # Who may not change it sees it all the same.
+    client.users.add(f"vic-{own}", Role.VIEWER)
+    viewer = signed_in(client.tokens.create("v", user=f"vic-{own}").token)
+    viewer.goto("/placement")
+    expect(viewer.locator("#rules pre")).to_contain_text("failures")
+    assert viewer.get_by_role("button", name="Let them hold").count() == 0
+    viewer.goto("/workflows")
+    assert viewer.get_by_role("link", name="Run a workflow").count() == 0
+    assert viewer.request.get("/workflows/new").status == 403
+
+
 def test_the_doctor_and_the_week(signed_in: SignedIn, client: Client) -> None:
     page = signed_in()
     page.locator("details.me summary").click()
@@ -594,50 +766,108 @@ def test_sites_and_people(signed_in: SignedIn, client: Client, own: str) -> None
         assert mara.users.me().user == f"mara-{own}"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(signed_in: SignedIn, client: Client, scheme: str) -> None:
-    good = ended(client, JobRequest(name="good", script=TRAIN, outputs=()))
-    folder = ended(client, JobRequest(name="folder", script="#!/bin/sh\nmkdir out; echo x > out/x\n", outputs=OUT))
+PROGRAM = """#!{python}
+import sys
+sys.path.insert(0, {source!r})
+from isthmus.tasks import start, task, wait_on
+
+@task(returns=1)
+def load(x):
+    return x
+
+@task(returns=1)
+def merge(a, b):
+    return a + b
+
+if __name__ == "__main__":
+    start(workers=2)
+    loaded = [load(x) for x in range(10)]
+    assert sum(wait_on([merge(loaded[i], loaded[i + 1]) for i in range(0, 10, 2)])) == 45
+"""
+SOURCE = Path(__file__).parents[2] / "src"
+RULES = ["wcag2a", "wcag2aa", "wcag21aa"]
+
+
+def test_tasks_and_axe_on_every_page(signed_in: SignedIn, client: Client, own: str) -> None:
+    program = PROGRAM.format(python=sys.executable, source=str(SOURCE))
+    jobs = client.jobs.submit_many(
+        [
+            JobRequest(name="good", script=TRAIN),
+            JobRequest(name="folder", script="#!/bin/sh\nmkdir out; echo x > out/x\n", outputs=OUT),
+            JobRequest(name="bad", command=("sh", "-c", "exit 3")),
+            JobRequest(name="tasks", script=program),
+            # As a run tells of itself: what it says of its steps is all that its page shows of them.
+            JobRequest(
+                name=f"workflow axe-{own}",
+                labels={"isthmus.workflow": f"axe-{own}", "isthmus.submitted": own},
+                script=TOLD,
+            ),
+        ]
+    )
+    for job in jobs:
+        client.jobs.wait(job.id)
+    good, folder, bad, tasks, run = (job.id for job in jobs)
     left = client.jobs.outputs(folder)[0].id
-    bad = ended(client, JobRequest(name="bad", command=("sh", "-c", "exit 3")), JobState.FAILED)
-    page = signed_in(color_scheme=scheme)
+    page = signed_in()
+    # A program's tasks: its graph by function, and its workers.
+    page.goto(f"/jobs/{tasks}")
+    graph = page.locator(".task-graph")
+    for words in ("load", "10/10", "merge", "5/5"):
+        expect(graph).to_contain_text(words)
+    expect(page.locator("#tasks")).to_contain_text("15 done")
+    assert page.locator("figure[data-name='tasks/per_s']").count() == 1
+    assert page.locator("figure[data-name='tasks/of/load/calls']").count() == 0
+    page.goto(f"/jobs/{good}")
+    assert page.locator("#tasks").count() == 0
+    page.goto(f"/workflows/{run}")
+    expect(page.locator("[data-step='train/fit'] .badge")).to_have_text("running")
+    assert page.locator(".run-graph .box").count() == 2
+
     paths = [
         "/",
         "/jobs",
-        f"/jobs/{good}",
-        f"/jobs/{bad}?explain=1",
+        "/jobs?order=queue",
         "/submit",
-        f"/compare?job={good}&job={bad}",
         "/sites",
-    ]
-    paths += [
         "/sites/local",
+        "/add-site",
         "/datasets",
         "/images",
-        "/people",
-        "/events",
-        "/settings",
-        "/doctor",
-        "/plan",
-        "/add-site",
     ]
-    paths += [f"/jobs/{folder}", f"/jobs/{folder}/files/{left}", "/jobs?order=queue", "/no-such-page"]
-    if scheme == "dark":  # other colours, the same structure
-        paths = ["/", "/jobs", f"/jobs/{bad}?explain=1", "/submit", "/sites", "/no-such-page"]
+    paths += ["/people", "/events", "/settings", "/doctor", "/plan", "/no-such-page", f"/compare?job={good}&job={bad}"]
+    paths += [f"/jobs/{good}", f"/jobs/{bad}?explain=1", f"/jobs/{folder}", f"/jobs/{folder}/files/{left}"]
+    paths += [f"/jobs/{tasks}", "/workflows", f"/workflows/{run}", "/workflows/new"]
+    paths += ["/placement", "/placement/whatif", "/placement/simulate"]
     found = []
     for path in paths:
+        page.set_viewport_size({"width": 1360, "height": 850})
+        page.emulate_media(color_scheme="light")
         page.goto(path)
+        if path == f"/jobs/{tasks}":
+            expect(graph).to_contain_text("merge")
         page.evaluate(AXE)
-        result = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'], resultTypes: []})")
-        for fault in result["violations"]:
+        result = page.evaluate(f"axe.run(document, {{runOnly: {RULES}, resultTypes: ['violations']}})")
+        # Dark has other colours and the same structure; a phone the same page in another width.
+        page.emulate_media(color_scheme="dark")
+        dark = page.evaluate("axe.run(document, {runOnly: ['color-contrast'], resultTypes: ['violations']})")
+        for fault in (*result["violations"], *dark["violations"]):
             if fault["impact"] in ("serious", "critical"):
                 found.append((path, fault["id"], [node["html"][:200] for node in fault["nodes"]][:3]))
-    assert not found, "\n".join(map(str, found))
-    page.set_viewport_size({"width": 390, "height": 844})
-    for path in paths if scheme == "light" else ():
-        page.goto(path)
+        page.set_viewport_size({"width": 390, "height": 844})
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, path
+        if wide > 0:
+            found.append((path, f"{wide} px too wide on a phone", []))
+    assert not found, "\n".join(map(str, found))
+
+
+TOLD = """#!/bin/sh
+cat >> "$ISTHMUS_METRICS" <<'end'
+{"workflow/step/prepare/order": 0, "workflow/step/prepare/started": 2, "workflow/step/prepare/done": 2}
+{"workflow/step/train/order": 1, "workflow/step/train/fit/order": 2, "workflow/step/train/fit/started": 3}
+{"workflow/step/train/fit/done": 1, "workflow/step/train/fit/wall_s": 4, "workflow/step/train/fit/end_s": 5}
+{"workflow/site/local/train/fit": 1, "workflow/edge/0/1": 1}
+end
+"""
 
 
 def test_what_every_answer_says(plane: ControlPlane, client: Client) -> None:
@@ -668,6 +898,11 @@ def test_what_every_answer_says(plane: ControlPlane, client: Client) -> None:
             "/compare",
             "/doctor",
             "/plan",
+            "/workflows",
+            "/workflows/new",
+            "/placement",
+            "/placement/whatif",
+            "/placement/simulate",
         ):
             text = browser.get(path).text
             assert "style=" not in text, path

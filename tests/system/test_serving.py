@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,7 @@ from isthmus.client import Client
 from isthmus.domain.errors import Unavailable
 from isthmus.domain.jobs import JobRequest, Output
 from isthmus.domain.states import JobState
-from isthmus.serving import GRACE_S, _listen
+from isthmus.serving import GRACE_S, PORT_FILE, _listen
 from isthmus.settings import Settings
 from tests.testbed.control import ControlPlane
 from tests.testbed.waiting import wait_for
@@ -199,6 +200,29 @@ def test_the_next_free_port_is_taken() -> None:
             assert listening.proto == socket.IPPROTO_TCP  # without it each answer waits 40 ms for Nagle's algorithm
         with pytest.raises(Unavailable, match=rf"It can't listen on 127\.0\.0\.1:{port}: Address already in use"):
             _listen(Settings(host="127.0.0.1", port=port, port_is_fixed=True))
+
+
+def test_the_port_of_the_last_time_is_taken_again(tmp_path: Path) -> None:
+    with _listen(Settings(host="127.0.0.1", port=0)) as last, _listen(Settings(host="127.0.0.1", port=0)) as first:
+        wanted, port = last.getsockname()[1], first.getsockname()[1]
+        settings = Settings(host="127.0.0.1", port=port, data=tmp_path)
+        (tmp_path / PORT_FILE).write_text(f"{wanted}\n")
+        last.close()
+        with _listen(settings) as again:
+            assert again.getsockname()[1] == wanted
+            # It is taken now: the next free one has to do. And one that was asked for is the one.
+            with _listen(settings) as other:
+                assert port < other.getsockname()[1] <= port + 20
+            first.close()
+            with _listen(replace(settings, port_is_fixed=True)) as asked:
+                assert asked.getsockname()[1] == port
+        (tmp_path / PORT_FILE).write_text("much")
+        with _listen(settings) as free:
+            assert port <= free.getsockname()[1] <= port + 20
+
+
+def test_up_remembers_its_port(plane: ControlPlane) -> None:
+    assert (plane.data / PORT_FILE).read_text().strip() == plane.url.rpartition(":")[2]
 
 
 def _connections(plane: ControlPlane) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -113,6 +114,7 @@ def test_slurm_nodes_know_one_another_by_name(slurm: SlurmCluster, slurm_login: 
 
 
 MPI_PROGRAM = """
+import contextlib
 import ctypes
 mpi = ctypes.CDLL("libmpi.so.40", mode=ctypes.RTLD_GLOBAL)
 world = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.in_dll(mpi, "ompi_mpi_comm_world")))
@@ -588,6 +590,7 @@ def test_a_server_that_does_not_start_shows_its_log() -> None:
 
 
 LEAVES_ALL_BEHIND = """
+import contextlib
 import os, signal
 from tests.testbed import scratch
 from tests.testbed.disk import SmallDisk
@@ -630,10 +633,13 @@ def test_the_keeper_holds_what_made_itself_a_daemon() -> None:
     away.start()
 
     def sleepers() -> list[Path]:
-        found = [Path(f"/proc/{pid}") for pid in away.below()]
-        return [process for process in found if b"sleep\x0014142" in (process / "cmdline").read_bytes()]
+        found = []
+        for pid in away.below():
+            with contextlib.suppress(OSError):  # the shells between come and go
+                if b"sleep\x0014142" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(Path(f"/proc/{pid}"))
+        return found if len(found) == 2 else []
 
-    wait_for(lambda: len(sleepers()) == 2, "both children of the server")
-    processes = sleepers()
+    processes = wait_for(sleepers, "both children of the server")
     away.close()
     assert not any(process.exists() for process in processes)

@@ -29,7 +29,7 @@ OneOrMany = Annotated[
     Discriminator(lambda value: "many" if isinstance(value, list) else "one"),
 ]
 JobIds = Annotated[list[Annotated[int, Query(ge=1, le=MAX_ID)]], Query(min_length=1, max_length=MAX_IDS)]
-Labels = Annotated[tuple[str, ...], Query(description="NAME=VALUE; several must all hold.")]
+Labels = Annotated[tuple[str, ...], Query(description="NAME=VALUE, or NAME= for any value; several must all hold.")]
 WaitS = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Answer at once, or wait this long for news.")]
 
 

@@ -6,8 +6,8 @@ It runs in the job's work folder. The run itself is in the checkpoint folder: an
 import asyncio
 import json
 import os
+import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def _drive(folder: Path) -> int:
     from isthmus.workflows.cwl import opening, orders, results
     from isthmus.workflows.driver.book import Book
     from isthmus.workflows.runs import Runs
-    from isthmus.workflows.submission import BUNDLE, ORDER, OUT, WITHHELD
+    from isthmus.workflows.submission import BUNDLE, CRATE, ORDER, OUT, WITHHELD
+    from isthmus.workflows.told import Telling
 
     bundle = folder / BUNDLE
     order = json.loads((bundle / ORDER).read_text())
@@ -61,21 +62,17 @@ def _drive(folder: Path) -> int:
         book.note(**facts, state="running", ended=None)
         print(f"going on with {where.name}", flush=True)
     else:
-        where, book = runs.begin(facts)
+        where, book = runs.begin(facts, order["run"])
     if (bundle / "ca.pem").exists():
         os.environ["ISTHMUS_CA"] = str(bundle / "ca.pem")
     memory = running.Memory(run=where.name, book=book, results=runs.results(), reuse=facts["reuse"])
-    counts = {"done": 0, "reused": 0, "skipped": 0, "failed": 0, "started": 0}
-    last = 0.0
+    telling = Telling(program.graph, book, report)
+    telling.tell()
 
     def watch(told: Any) -> None:
-        nonlocal last
-        counts[told.kind] += 1
+        telling(told)
         if told.kind == "failed":
             print(f"{told.task} failed: {told.message}\n{told.log}", flush=True)
-        if time.monotonic() - last > 1.0:
-            last = time.monotonic()
-            report(tasks_done=counts["done"] + counts["reused"], tasks_failed=counts["failed"])
 
     try:
         abroad = workflows.abroad(book.facts())
@@ -83,19 +80,32 @@ def _drive(folder: Path) -> int:
         finish = running.drive(program, given, running.steps_of(where), settings, watch, memory, abroad)
         found = results.deliver(finish.outputs, facts["outdir"], owned=str(where), keep=True)
         book.note(outputs=program.hidden.value(found))
+        if not finish.failures:
+            _crate(book, folder / CRATE)
     finally:
+        telling.tell()
         program.close()
         memory.results.close()
         book.close()
-    report(tasks_done=counts["done"] + counts["reused"], tasks_failed=counts["failed"])
     out = folder / OUT
     out.mkdir(exist_ok=True)
     (out / "outputs.json").write_text(json.dumps(found, indent=2))
-    print(f"{counts['done']} done, {counts['reused']} reused, {counts['failed']} failed", flush=True)
+    count = telling.total
+    print(f"{count['done']} done, {count['reused']} reused, {count['failed']} failed", flush=True)
     if finish.failures:
         return 1
     asyncio.run(_say_goodbye(order))
     return 0
+
+
+def _crate(book: Any, to: Path) -> None:
+    """The run as a crate with its workflow; what it read and made is named there, and lies where it is."""
+    from isthmus.workflows import crate
+
+    facts = book.facts()
+    crate.write(facts, list(book.entries()), to, content=False)
+    process = Path(facts["process"].partition("#")[0])
+    shutil.copyfile(process, to / process.name)
 
 
 async def _say_goodbye(order: dict[str, Any]) -> None:

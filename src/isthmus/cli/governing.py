@@ -1,7 +1,7 @@
 """`isthmus placement rules`, `catalogue`, `metrics` and `whatif`: what the server places by, seen and changed."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -107,8 +107,10 @@ async def whatif(
 
     On paper: nothing is changed. Jobs are taken to run as long as they may.
     """
+    from isthmus.domain import when
     from isthmus.domain.placement import WhatIf, WhatIfView
 
+    now = datetime.now(UTC)
     constraints: dict[str, tuple[str, ...]] = {}
     for name, text in _pairs(constraint, "--constraint"):
         constraints[name] = (*constraints.get(name, ()), text)
@@ -117,7 +119,7 @@ async def whatif(
         without=tuple(without or ()),
         policies=dict(_pairs(policy, "--policy")),
         weights={name: _number(text, f"--weight {name}") for name, text in _pairs(weight, "--weight")},
-        deadlines={name: _moment(text, f"--deadline {name}") for name, text in _pairs(deadline, "--deadline")},
+        deadlines={name: when.parse(text, f"--deadline {name}", now) for name, text in _pairs(deadline, "--deadline")},
         priorities={name: _whole(text, f"--priority {name}") for name, text in _pairs(priority, "--priority")},
         constraints=constraints,
         show=tuple(job or ()),
@@ -264,18 +266,3 @@ def _number(text: str, place: str) -> float:
         return float(text)
     except ValueError:
         raise Invalid(f"{text!r} is not a number.", place=place) from None
-
-
-def _moment(text: str, place: str) -> datetime:
-    from isthmus.domain.errors import Invalid
-    from isthmus.domain.units import Seconds
-
-    if text.startswith("+"):
-        return datetime.now(UTC) + timedelta(seconds=Seconds.parse(text[1:]))
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise Invalid(
-            f"{text!r} is not a time.", place=place, hint="Write it like 2030-01-31T12:00:00Z or +3h."
-        ) from None
-    return found if found.tzinfo is not None else found.astimezone()

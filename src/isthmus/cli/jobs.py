@@ -33,7 +33,7 @@ async def ps(
     user: Annotated[str, typer.Option("--user", help="Whose.")] = "",
     site: Annotated[str, typer.Option("--site", help="At this site.")] = "",
     name: Annotated[str, typer.Option("--name", help="A part of the name.")] = "",
-    label: Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE, or NAME= for any value.")] = None,
     array: Annotated[int, typer.Option("--array", help="Of the array with this first job.")] = 0,
     since: Annotated[str, typer.Option("--since", help="Submitted in the last 2h, 3d, …")] = "",
     queue: Annotated[

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus import __version__
+from isthmus.cli.verbs import Group
 from isthmus.domain import errors
 
 HELP = "Run training jobs, workflows and functions on the computing you have: one job, any site."
@@ -61,6 +62,7 @@ def application(words: Sequence[str] = ()) -> typer.Typer:
     """The whole command line, or as much of it as these words need."""
     app = typer.Typer(
         name="isthmus",
+        cls=Group,
         help=HELP,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -71,7 +73,7 @@ def application(words: Sequence[str] = ()) -> typer.Typer:
     for name, command in wanted.items():
         found = getattr(importlib.import_module(f"isthmus.cli.{command.module}"), command.name)
         if command.is_group:
-            app.add_typer(found, name=name, rich_help_panel=command.panel)
+            app.add_typer(found, name=name, cls=Group, rich_help_panel=command.panel)
         else:
             app.command(name, rich_help_panel=command.panel, context_settings=command.settings)(found)
     return app

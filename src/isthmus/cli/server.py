@@ -111,14 +111,16 @@ def up(
         store=store,
         zone=zone,
     )
-    serving.run(settings, lambda app: _announce(app, port))
+    last = serving.last_port(settings.data)
+    serving.run(settings, lambda app: _announce(app, port, last))
 
 
-def _announce(app: "App", wanted: int) -> None:
+def _announce(app: "App", wanted: int, last: int) -> None:
     """Say where it is and how to get in; make the next command on this machine work."""
     settings = app.settings
     if wanted and settings.port != wanted:
-        output.note(f"Port {wanted} is taken: it listens on {settings.port} instead.")
+        why = "as the last time" if settings.port == last else f"for port {wanted} is taken"
+        output.note(f"It listens on port {settings.port}, {why}.")
     kept = _keep_config(app)
     print(f"Isthmus is up at {settings.url}")
     if app.certificate is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli import serverruns
 from isthmus.cli.output import Format, Output, note
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Run CWL workflows, each step where it fits.")
 
 Run = Annotated[str, typer.Argument(help="A run's id, or its beginning.", show_default=False)]
+Server = Annotated[
+    bool, typer.Option("--server", help="One that a job of the server of `isthmus login` drives: RUN is that job.")
+]
 PASSED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -155,8 +159,12 @@ def _bindings(path: Path, workflow: str) -> "Bindings":
 def resume(
     run: Run,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell of failures only.")] = False,
+    server: Server = False,
 ) -> None:
     """Go on with a run that failed or was interrupted: what is done stays done."""
+    if server:
+        serverruns.resume(run)
+        return
     from isthmus.domain.errors import Conflict
     from isthmus.workflows.cwl import opening
     from isthmus.workflows.driver.book import Book
@@ -347,8 +355,12 @@ def crate(
     run: Run,
     to: Annotated[Path, typer.Option("--to", help="The folder to make.", show_default=False)],
     content: Annotated[bool, typer.Option(help="With the workflow, its inputs and outputs.")] = True,
+    server: Server = False,
 ) -> None:
-    """Write a run as a Workflow Run RO-Crate."""
+    """Write a run as a Workflow Run RO-Crate. That of a server's run names its files, and has the workflow alone."""
+    if server:
+        serverruns.crate(run, to)
+        return
     from isthmus.domain.errors import Conflict
     from isthmus.workflows import crate as crates
 
@@ -360,8 +372,14 @@ def crate(
 
 
 @app.command("list")
-def list_(form: Output = Format.TABLE) -> None:
+def list_(
+    form: Output = Format.TABLE,
+    server: Annotated[bool, typer.Option("--server", help="Those that jobs of the server drive.")] = False,
+) -> None:
     """The runs of this machine, the newest last."""
+    if server:
+        serverruns.table(form)
+        return
     from isthmus.workflows.runs import Runs
 
     runs = Runs()
@@ -373,8 +391,11 @@ def list_(form: Output = Format.TABLE) -> None:
 
 
 @app.command()
-def show(run: Run, form: Output = Format.TABLE) -> None:
-    """A run: its state, and what became of each task."""
+def show(run: Run, form: Output = Format.TABLE, server: Server = False) -> None:
+    """A run: its state, and what became of each task, or with --server of each step."""
+    if server:
+        serverruns.show(run, form, figures=False)
+        return
     facts, entries = _read(run)
     rows = [_row(entry) for entry in entries]
     if form is not Format.TABLE:
@@ -411,8 +432,11 @@ def explain(
 
 
 @app.command()
-def report(run: Run, form: Output = Format.TABLE) -> None:
-    """Where a run's time went: a line for each task, waits, what was used."""
+def report(run: Run, form: Output = Format.TABLE, server: Server = False) -> None:
+    """Where a run's time went: a line for each step, waits, what was used."""
+    if server:
+        serverruns.show(run, form, figures=True)
+        return
     from isthmus.workflows.reporting import lines, summary
 
     facts, entries = _read(run)

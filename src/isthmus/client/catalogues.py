@@ -26,6 +26,11 @@ def read(source: str, *, prefix: str = "") -> Catalogue:
         text = _fetch(source)
     else:
         text = documents.read_text(Path(source), most_bytes=MAX_BYTES)
+    return parse(text, source, prefix=prefix)
+
+
+def parse(text: str, source: str, *, prefix: str = "") -> Catalogue:
+    """The catalogue that a text is, by the ending of the name of where it came from. Raises Invalid with the line."""
     name = source.rstrip("/").rpartition("/")[2].partition("?")[0]
     if name.lower().endswith(".csv"):
         found = _table(text, prefix or name[:-4], source)

@@ -173,9 +173,9 @@ def _requeued(
             job = str(ticket.job)
             mine, asks = ticket, need
             if job in change.deadlines:
-                mine = dataclasses.replace(mine, deadline=change.deadlines[job].timestamp())
+                mine = mine._replace(deadline=change.deadlines[job].timestamp())
             if job in change.priorities:
-                mine = dataclasses.replace(mine, rank=-change.priorities[job])
+                mine = mine._replace(rank=-change.priorities[job])
             if job in change.constraints:
                 read = constraints.check(change.constraints[job], place=f"constraints.{job}")
                 asks = dataclasses.replace(asks, constraints=read)

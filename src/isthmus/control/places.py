@@ -115,19 +115,17 @@ def seen(conn: Connection, now: float) -> tuple[dict[str, SiteSnapshot], Knowled
     return found, knowledge
 
 
-def plan_text(need: Need, queue: str, node: str, **more: int) -> str:
+def plan_of(need: Need, queue: str, node: str, **more: int) -> dict[str, Any]:
     """What an attempt's row keeps of its placement; `count` adds it up again. ``more``: see `isthmus.control.live`."""
-    return json.dumps(
-        {
-            **more,
-            "queue": queue,
-            "node": node,
-            "cpus": need.cpus,
-            "mem": need.mem,
-            "gpus": need.gpus,
-            "nodes": need.nodes,
-        }
-    )
+    return {
+        **more,
+        "queue": queue,
+        "node": node,
+        "cpus": need.cpus,
+        "mem": need.mem,
+        "gpus": need.gpus,
+        "nodes": need.nodes,
+    }
 
 
 def count(site: SiteSnapshot, plan: Mapping[str, Any], user: str, waiting: bool, sign: int = 1) -> None:

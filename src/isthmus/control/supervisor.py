@@ -10,17 +10,14 @@ was asleep can't change anything. What it keeps in memory it can load again at a
 
 import asyncio
 import contextlib
-import dataclasses
-import json
 import logging
 import math
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from isthmus.control import places
+from isthmus.control import places, transactions
 from isthmus.control.backlog import Backlog
 from isthmus.control.cleaning import sweep
 from isthmus.control.dispatch import Dispatcher
@@ -28,11 +25,9 @@ from isthmus.control.knowledge import Knowledge
 from isthmus.control.knowledge import read as read_knowledge
 from isthmus.control.leadership import Leadership, LostLease
 from isthmus.control.lifecycle import LONGEST_DELAY_S
-from isthmus.control.live import SIZED, STOPPED, STOPS, Live, as_sized, read_spec
+from isthmus.control.live import STOPPED, Live
 from isthmus.control.metering import Metered, Metering
 from isthmus.control.needs import Mark, Needs
-from isthmus.control.needs import mark as needs_mark
-from isthmus.control.recording import Record
 from isthmus.control.resizing import Resizing
 from isthmus.control.sessions import Sessions
 from isthmus.control.worker import CROWD, Worker
@@ -41,7 +36,7 @@ from isthmus.db import figures
 from isthmus.db import jobs as job_rows
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
-from isthmus.db.notifications import PLACEMENT, SUPERVISOR, tell
+from isthmus.db.notifications import PLACEMENT, SUPERVISOR
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import IsthmusError, SiteError, Unavailable
 from isthmus.domain.reasons import Reason
@@ -61,7 +56,8 @@ NOTED = 200  # jobs of a need whose reason for waiting is written down; the othe
 LONGEST_SLEEP_S = 60.0
 SWEEP_S = 600.0
 GATHER_S = 0.03  # what becomes free within this time is given away in one cycle, where many attempts are live
-LEARN_S = 120.0  # between looks at what is known beside the sites' rows: figures, waits, use
+LEARN_S = 60.0  # between looks at what is known beside the sites' rows, while attempts begin or end
+LEARN_IDLE_S = 900.0  # between them, where nothing happens: use of long ago counts less
 VISIT_S = 5.0  # between looks for sites to ask, though nothing of ours is there
 PROBED = 0  # stands for whoever probed the site, until a worker has asked it
 KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
@@ -109,6 +105,7 @@ class Supervisor:
         self._knowledge = Knowledge()
         self._places: dict[str, Place] = {}
         self._live: dict[int, Live] = {}  # by job
+        self._moved = False  # an attempt began or ended since what is known was read
         self._freed = asyncio.Event()  # room at a site, or its health, changed: plan again
         self._noted: dict[Need, tuple[Reason, str]] = {}
         self._fits: dict[Need, tuple[str, ...]] = {}
@@ -198,6 +195,7 @@ class Supervisor:
         """Ask for the sites' figures, and take in what is known, now and then and when somebody changed the rules."""
         with self.db.watch(PLACEMENT) as news:
             news.set()  # what nobody asked since the last leader is asked at once
+            read_at = -math.inf
             while True:
                 changed = news.is_set()
                 news.clear()
@@ -206,7 +204,9 @@ class Supervisor:
                 if found:
                     await self.record(figures.put, found)
                 before = self._knowledge
-                await self._know()
+                if changed or found or self._moved or self.clock.monotonic() - read_at >= LEARN_IDLE_S:
+                    read_at, self._moved = self.clock.monotonic(), False
+                    await self._know()
                 if changed and before.rules.metrics != self._knowledge.rules.metrics:
                     await self.record(figures.keep_only, list(self._knowledge.rules.metrics))
                     news.set()  # new metrics: ask for their figures at once
@@ -354,10 +354,10 @@ class Supervisor:
             terms = self._knowledge.terms(self._releases)
             result = plan(ordinary, snapshots, now, fits=self._fits, terms=terms)
             steps.wake_s = min(steps.wake_s, result.wake_s)
-            result.assignments.extend(steps.starts)
+            starts = [*result.assignments, *steps.starts]
             result.waiting.update(steps.waiting)
-            if result.assignments:
-                for job_id in await self._start(result.assignments, now):
+            if starts:
+                for job_id in await self._start(starts, now):
                     looked.pop(job_id, None)
             await self._note_waiting(result)
         if looked:
@@ -372,13 +372,13 @@ class Supervisor:
 
         A job that is placed in this cycle loses its mark with the attempt that it gets: no write is spent on it before.
         """
-        jobs, sites, mark = await self.db.read(_marked)
+        jobs, sites, mark = await self.db.read(transactions.marked)
         await self._take_in(jobs, sites, mark)
         return {row.id: row for row in jobs} | {row.name: row for row in sites}
 
     async def _take_marks(self, looked: Mapping[int | str, Any]) -> None:
         """Take the marks off what was looked at; what has changed since is taken in, and planned for."""
-        jobs, sites, mark = await self.record(_take_marks)
+        jobs, sites, mark = await self.record(transactions.take_marks)
         jobs = [row for row in jobs if looked.get(row.id) != row]
         sites = [row for row in sites if looked.get(row.name) != row]
         if jobs or sites:
@@ -398,8 +398,13 @@ class Supervisor:
         started: set[int] = set()
         for start in range(0, len(assignments), 500):
             part = assignments[start : start + 500]
-            needs = {one.job: self._backlog.need_of(one.job) for one in part}
-            begun = await self.record(self._begin, part, needs, now)
+            starts = [
+                transactions.Start(one, need, self._places[one.site].row.id)
+                for one in part
+                if (need := self._backlog.need_of(one.job)) is not None and one.site in self._places
+            ]
+            credential_of, token_hash = self._sessions.credential_of, self._dispatcher.token_hash
+            begun = await self.record(transactions.begin, starts, credential_of, token_hash, now)
             self._backlog.drop_many([one.job for one in part])
             for live in begun:
                 self._adopt(live)
@@ -409,81 +414,8 @@ class Supervisor:
     async def _stop(self, live: Live, now: float) -> None:
         """Stop an attempt, for its job to go on later or with another number of GPUs. That it is no kill is kept."""
         live.plan[STOPPED] = 1
-        await self.record(_mark_stopped, live, now)
+        await self.record(transactions.mark_stopped, live, now)
         self._worker(self._places[live.site], live.user_id).kill(live)
-
-    def _begin(
-        self,
-        conn: Connection,
-        assignments: Sequence[Assignment],
-        needs: Mapping[int, Need | None],
-        now: float,
-    ) -> list[Live]:
-        rows = job_rows.many(conn, [one.job for one in assignments])
-        stops = attempt_rows.stops_of(conn, [one.job for one in assignments if one.gpus])
-        unit = Record(conn, now)
-        begun: list[Live] = []
-        values: list[dict[str, Any]] = []
-        for one in assignments:
-            row = rows.get(one.job)
-            place = self._places.get(one.site)
-            need = needs.get(one.job)
-            if row is None or row.state != JobState.QUEUED or row.kill_by or place is None or need is None:
-                continue
-            number = row.attempts + 1
-            key = f"{row.id}.{number}-{secrets.token_hex(2)}"
-            more: dict[str, int] = {}
-            if one.gpus:
-                need = dataclasses.replace(need, gpus=one.gpus)
-                more = {SIZED: one.gpus, STOPS: stops.get(row.id, 0)}
-            plan_text = places.plan_text(need, one.queue, one.node, **more)
-            user_id = self._sessions.credential_of(place.row.id, row.user_id)
-            values.append(
-                {
-                    "key": key,
-                    "job_id": row.id,
-                    "number": number,
-                    "site_id": place.row.id,
-                    "user_id": user_id,
-                    "state": AttemptState.CREATED.value,
-                    "plan": plan_text,
-                    "created_at": now,
-                    "token_hash": self._dispatcher.token_hash(key),
-                }
-            )
-            unit.job(
-                row.id,
-                JobState.QUEUED,
-                JobState.STAGING,
-                Reason.NONE,
-                f"to {one.site}",
-                attempts=number,
-                site_id=place.row.id,
-                node="",
-                exit_code=None,
-                attention=False,
-            )
-            begun.append(
-                Live(
-                    id=0,
-                    key=key,
-                    job_id=row.id,
-                    number=number,
-                    site_id=place.row.id,
-                    site=one.site,
-                    user_id=user_id,
-                    owner=row.user_name,
-                    spec=as_sized(read_spec(row.spec), more),
-                    need=need,
-                    mem_bytes=row.mem_bytes,
-                    plan=json.loads(plan_text),
-                )
-            )
-        if values:
-            for live, number in zip(begun, attempt_rows.insert(conn, values), strict=True):
-                live.id = number
-        unit.flush()
-        return begun
 
     def _adopt(self, live: Live) -> None:
         """A live attempt is ours to drive."""
@@ -527,7 +459,7 @@ class Supervisor:
                 for ticket in self._backlog.ready.get(need, [])[:NOTED]
             )
         if changes:
-            await self.record(_note, changes)
+            await self.record(transactions.note_waiting, changes)
 
     # ---- what the workers need
 
@@ -560,12 +492,13 @@ class Supervisor:
             self._group.create_task(self._keep_facts(place.row.id, facts))
 
     async def _keep_facts(self, site_id: int, facts: Mapping[str, object]) -> None:
-        await self.record(_learn, site_id, facts)
+        await self.record(transactions.keep_facts, site_id, facts)
         self._freed.set()
 
     def moved(self, live: Live, before: AttemptState) -> None:
         """Keep count of what is in use, and plan again where something became free."""
         place = self._places.get(live.site)
+        self._moved = True
         if place is not None:
             if before.rank < AttemptState.RUNNING.rank <= live.state.rank:
                 place.snapshot.queued_jobs -= 1
@@ -597,7 +530,7 @@ class Supervisor:
 
     async def _keep_health(self, site_id: int, health: Health, message: str) -> None:
         now = self.clock.now().timestamp()
-        await self.record(_set_health, site_id, health, message, now)
+        await self.record(transactions.set_health, site_id, health, message, now)
         self._freed.set()
 
 
@@ -611,52 +544,3 @@ def _view(site: SiteSnapshot) -> tuple[object, ...]:
     """What of a snapshot makes other plans at once when it changes; learned waits and speeds come with the next."""
     metrics = {name: (one.known, one.weight) for name, one in site.metrics.items()}
     return metrics, site.policy, dict(site.queue_policies), site.node_hour, site.cpu_hour, site.gpu_hour
-
-
-def _marked(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
-    return job_rows.marked(conn), site_rows.marked(conn), needs_mark(conn)
-
-
-def _take_marks(conn: Connection) -> tuple[Sequence[Any], Sequence[Any], Mark]:
-    return job_rows.take_attention(conn), site_rows.take_attention(conn), needs_mark(conn)
-
-
-def _mark_stopped(conn: Connection, live: Live, now: float) -> None:
-    attempt_rows.change(conn, [{"id": live.id, "plan": json.dumps(live.plan)}])
-    unit = Record(conn, now)
-    unit.event(
-        "attempt", live.key, "stop", job_id=live.job_id, message="to go on with another number of GPUs, or later"
-    )
-    unit.flush()
-
-
-def _note(conn: Connection, changes: list[dict[str, Any]]) -> None:
-    """Only for jobs that still wait."""
-    states = job_rows.states(conn, [change["id"] for change in changes])
-    still = [change for change in changes if states.get(change["id"]) == JobState.QUEUED]
-    job_rows.change(conn, still)
-    tell(conn, *(f"job:{change['id']}" for change in still[:20]))
-
-
-def _learn(conn: Connection, site_id: int, facts: Mapping[str, object]) -> None:
-    row = site_rows.by_id(conn, site_id)
-    inventory = places.read_inventory(row.inventory)
-    engines = facts.get("engines")
-    reaches = facts.get("reaches_api")
-    if isinstance(engines, Mapping) and not inventory.engines:
-        inventory = dataclasses.replace(inventory, engines={str(k): str(v) for k, v in engines.items()})
-    if isinstance(reaches, bool) and inventory.nodes_reach_api is None:
-        inventory = dataclasses.replace(inventory, nodes_reach_api=reaches)
-    site_rows.change(conn, site_id, inventory=places.write_inventory(inventory), attention=True)
-
-
-def _set_health(conn: Connection, site_id: int, health: Health, message: str, now: float) -> None:
-    before = site_rows.by_id(conn, site_id)
-    columns: dict[str, Any] = {"health": health.value, "health_message": message}
-    if health is Health.UP:
-        columns["seen_at"] = now
-    site_rows.change(conn, site_id, **columns)
-    if before.health != health:
-        unit = Record(conn, now)
-        unit.event("site", before.name, "health", before=before.health, after=health.value, message=message)
-        unit.flush()

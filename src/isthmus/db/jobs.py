@@ -116,7 +116,8 @@ def page(
     before: int = 0,
     limit: int = 50,
 ) -> Sequence[JobRow]:
-    """The newest first, ids below ``before``; all that is given must match. ``name`` is a part of it."""
+    """The newest first, ids below ``before``; all that is given must match. ``name`` is a part of it, a label of the
+    value "" one with any value."""
     wanted: list[ColumnElement[bool]] = []
     if name:
         wanted.append(jobs.c.name.contains(name, autoescape=True))
@@ -127,7 +128,7 @@ def page(
     if before:
         wanted.append(jobs.c.id < before)
     for key, value in labels:
-        wanted.append(_label(conn, key) == value)
+        wanted.append(_label(conn, key) == value if value else _label(conn, key).is_not(None))
     owners = [(jobs.c.user_id, _id_of(users, user))] if user else []
     owners += [(jobs.c.site_id, _id_of(sites, site))] if site else []
     found: list[int] = []

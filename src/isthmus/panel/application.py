@@ -22,13 +22,17 @@ from isthmus.panel import (
     job,
     jobs,
     logs,
+    newrun,
     openid,
     people,
+    placement,
     plan,
     preferences,
+    simulation,
     sites,
     submit,
     tasks,
+    workflows,
 )
 from isthmus.panel import live as live_pages
 from isthmus.panel.live import Live
@@ -45,10 +49,14 @@ PAGES = (
     job.pages,
     logs.pages,
     tasks.pages,
+    newrun.pages,
+    workflows.pages,
     compare.pages,
     files.pages,
     sites.pages,
     plan.pages,
+    placement.pages,
+    simulation.pages,
     data.pages,
     people.pages,
     events.pages,
@@ -118,10 +126,19 @@ class Front:
         await (self._panel if mine else self._api)(scope, receive, send)
 
 
-def create(services: Services, live: Live, url: str, provider: Provider | None = None) -> ASGIApp:
-    """The panel over these use cases. ``url``: how others reach the server."""
+def create(
+    services: Services,
+    live: Live,
+    url: str,
+    provider: Provider | None = None,
+    *,
+    api: ASGIApp | None = None,
+    ca: str = "",
+) -> ASGIApp:
+    """The panel over these use cases. ``url``: how others reach the server; ``ca``: PEM of what its certificate is
+    checked by, where no authority is; ``api``: the API of this process, by which workflows are handed in."""
     panel = Panel(services=services, signing=services.signing, renderer=live.renderer, url=url)
-    panel.parts.update(live=live, openid=provider)
+    panel.parts.update(live=live, openid=provider, api=api, ca=ca)
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, IsthmusError)

@@ -15,6 +15,7 @@ from isthmus.control.artefacts import ArtefactFilter, Download
 from isthmus.domain.artefacts import ArtefactKind, Registration
 from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.domain.units import Seconds, show_bytes
+from isthmus.panel import files
 from isthmus.panel.visitor import PageOf, Pages, Visitor
 
 pages = Pages()
@@ -70,13 +71,18 @@ async def one(kind: ArtefactKind, visitor: Visitor) -> Response:
     found = await artefacts.get(caller, kind, name)
     copies = await artefacts.replicas(caller, kind, f"{found.name}@{found.version}")
     jobs = await visitor.services.jobs.many(caller, await artefacts.jobs_using(caller, found))
+    file = files.of_artefact(visitor, kind, found)
+    stored = any(not copy.site for copy in copies)
+    listed = stored and found.is_folder and kind is ArtefactKind.DATASET
     return visitor.page(
         "artefact.html",
+        file=file,
+        listing=await file.listing(visitor.number("from")) if listed else None,
         kind=kind.value,
         one=found,
         versions=await artefacts.versions(caller, kind, found.name),
         copies=copies,
-        stored=any(not copy.site for copy in copies),
+        stored=stored,
         jobs=jobs,
         mine=found.owner == caller.user.name or visitor.may("admin"),
     )

@@ -10,20 +10,22 @@ from typing import Any
 from starlette.responses import Response
 
 from isthmus.domain.views import Series
+from isthmus.panel.graphs import layout
 from isthmus.panel.visitor import Pages, Visitor
+from isthmus.workflows import told
 
 pages = Pages()
 
 PREFIX = "tasks/"
+DRAWN = (PREFIX, told.PREFIX)  # what is drawn otherwise: tasks here, steps by `isthmus.panel.workflows`
 CURVES = ("tasks/per_s", "tasks/waiting")  # of them, those that are curves
 _STRETCHES = 120  # of the time line
-_WIDE, _HIGH, _ACROSS, _DOWN = 168, 44, 196, 84  # of a box of the graph, and from one to the next
 _MOST = 100  # of names that one question takes
 
 
 def curves(names: Sequence[str]) -> list[str]:
     """The names that are drawn as curves: what tasks say of themselves is drawn otherwise."""
-    return [name for name in names if not name.startswith(PREFIX) or name in CURVES]
+    return [name for name in names if name in CURVES or not name.startswith(DRAWN)]
 
 
 @dataclass(frozen=True)
@@ -94,48 +96,15 @@ def picture(values: Mapping[str, float]) -> Picture:
         maker, separator, reader = name.removeprefix("tasks/from/").partition("/to/")
         if name.startswith("tasks/from/") and separator and maker in calls and reader in calls:
             edges[maker, reader] = int(count)
-    layer = _layers(calls, edges)
-    rows: dict[int, list[str]] = {}
-    for name in calls:
-        rows.setdefault(layer[name], []).append(name)
-    widest = max((len(row) for row in rows.values()), default=1)
-    place: dict[str, tuple[float, float]] = {}
-    for depth, row in rows.items():
-        for slot, name in enumerate(row):
-            place[name] = ((widest - len(row)) * _ACROSS / 2 + slot * _ACROSS + 14, depth * _DOWN + 14)
+    placed = layout(list(calls), edges)
     boxes = []
     for name, count in calls.items():
         done = values.get(f"tasks/of/{name}/done", 0.0)
         seconds = values.get(f"tasks/of/{name}/seconds", 0.0)
-        x, y = place[name]
+        x, y = placed.places[name]
         boxes.append(Box(name, x, y, int(count), int(done), seconds / done if done else 0.0))
-    arrows = [
-        Arrow(
-            place[maker][0] + _WIDE / 2,
-            place[maker][1] + _HIGH,
-            place[reader][0] + _WIDE / 2,
-            place[reader][1],
-            count,
-            maker == reader,
-        )
-        for (maker, reader), count in edges.items()
-    ]
-    height = (max(rows, default=0) + 1) * _DOWN
-    return Picture(tuple(boxes), tuple(arrows), widest * _ACROSS + 20, height)
-
-
-def _layers(names: Mapping[str, Any], edges: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    """How deep each stands. What takes its own values, or stands in a ring, stands no deeper for that."""
-    layer = dict.fromkeys(names, 0)
-    for _ in range(min(len(names), 60)):
-        moved = False
-        for maker, reader in edges:
-            if maker != reader and (reader, maker) not in edges and layer[reader] <= layer[maker] < len(names):
-                layer[reader] = layer[maker] + 1
-                moved = True
-        if not moved:
-            break
-    return layer
+    arrows = [Arrow(*placed.line(maker, reader), count, maker == reader) for (maker, reader), count in edges.items()]
+    return Picture(tuple(boxes), tuple(arrows), placed.width, placed.height)
 
 
 def time_line(lines: Sequence[Series]) -> list[dict[str, Any]]:

@@ -158,6 +158,11 @@ class Pages:
     def __init__(self) -> None:
         self._made: list[tuple[str, tuple[str, ...], PageOf]] = []
 
+    @property
+    def paths(self) -> list[str]:
+        """Their paths, as they are routed."""
+        return [path for path, _, _ in self._made]
+
     def get(self, path: str) -> Callable[[PageOf], PageOf]:
         return self._route(path, "GET")
 

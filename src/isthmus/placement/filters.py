@@ -106,6 +106,11 @@ def limits(need: Need, site: SiteSnapshot) -> str:
     return ""
 
 
+def limited(site: SiteSnapshot) -> bool:
+    """Whether there is any limit that `limits` could find reached."""
+    return bool(site.max_jobs or site.max_jobs_per_user or site.max_queued or site.max_cpus or site.max_gpus)
+
+
 def capacity(need: Need, site: SiteSnapshot) -> str:
     if site.own_queue or site.queued_jobs < site.backlog:
         return ""

@@ -63,14 +63,14 @@ def forecast(
         if not left:
             break
         result = plan(left, places.values(), now, fits=fits, terms=terms)
-        for one in result.assignments:
-            need, site = needs[one.job], places[one.site]
+        for job, target in result.targets.items():
+            need, site = needs[job], places[target.site]
             span = need.time or usual_s
             _count(site, need, 1)
-            heapq.heappush(ends, (now + span, one.job, one.site, need))
-            told[one.job] = Told(one.job, one.site, now, now + span, hourly(need, site) * span / 3600.0)
-        if result.assignments:
-            gone = {one.job for one in result.assignments}
+            heapq.heappush(ends, (now + span, job, site.name, need))
+            told[job] = Told(job, site.name, now, now + span, hourly(need, site) * span / 3600.0)
+        if result.targets:
+            gone = result.targets
             left = {need: rest for need, line in left.items() if (rest := [one for one in line if one.job not in gone])}
             if on_progress is not None:
                 on_progress(len(told))

@@ -9,6 +9,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from isthmus.domain.reasons import Reason
 from isthmus.domain.units import show_seconds
@@ -26,8 +27,7 @@ PATIENCE_S = 600.0
 EQUAL = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """Run this job there. ``queue`` and ``node`` are what it should ask the batch system for."""
 
     job: int
@@ -45,11 +45,28 @@ class Waiting:
     message: str
 
 
+class Target(NamedTuple):
+    """What of an assignment all jobs of a need share that go to the same site."""
+
+    site: str
+    queue: str
+    node: str
+
+
 @dataclass(slots=True)
 class Plan:
-    assignments: list[Assignment] = field(default_factory=list)
+    """What can start, and why the rest waits."""
+
+    # By job, in the order in which they are to start. Not a list of assignments: an object for each of 100,000 jobs
+    # makes the interpreter look for garbage among all that it holds.
+    targets: dict[int, Target] = field(default_factory=dict)
     waiting: dict[Need, Waiting] = field(default_factory=dict)
     wake_s: float = math.inf  # when another plan may come out otherwise, though nothing happens
+
+    @property
+    def assignments(self) -> list[Assignment]:
+        """The same as a list, made anew each time."""
+        return [Assignment(job, *target) for job, target in self.targets.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +192,19 @@ class _Planner:
     def _serve(self, line: "_Line") -> None:
         """Place jobs of one line until none is left that belongs to it."""
         while line.heads:
-            party = line.pop(self.shares)
-            spot = self._open(party).take(self)
+            party = line.first(self.shares)
+            if not party.is_open:
+                party.open(self)
+            spot = party.take(self)
             if spot is None:
+                line.drop()
                 self._blocked(line, party)  # the rest of this need can't start either
             elif spot.policy is not line.policy:
+                line.drop()
                 self._line(spot.policy).join(party, self.shares)
             else:
                 self._assign(party, spot)
-                party.cursor += 1
-                if party.cursor < len(party.tickets):
-                    line.push(party, self.shares)
+                line.advance(party, self.shares)
 
     def _assign(self, party: "_Party", spot: "_Spot") -> None:
         need, site = party.need, spot.site
@@ -195,19 +214,24 @@ class _Planner:
                 reservation.admit(need, self.now)
         if self.fair:
             self.shares.add(need)
+        if not spot.endless:
+            self._count(need, site)
+        standing = spot.standing
+        site.used_cpus += standing.cpus
+        site.used_gpus += standing.gpus
+        self.result.targets[party.tickets[party.cursor].job] = spot.target
+
+    def _count(self, need: Need, site: SiteSnapshot) -> None:
+        """Note of a job what only `limits`, `capacity` and reservations ask for."""
         if site.own_queue:
             site.queued_jobs += 1
         else:
             self.begun.setdefault(site.name, []).append(need)
             if site.used_cpus + need.cpus > site.total_cpus:
                 site.queued_jobs += 1
-        site.used_cpus += spot.cpus
         site.used_mem += need.mem * need.nodes
-        site.used_gpus += spot.gpus
         site.used_jobs += 1
         site.jobs_of[need.user] = site.jobs_of.get(need.user, 0) + 1
-        queue, node = spot.target
-        self.result.assignments.append(Assignment(party.tickets[party.cursor].job, site.name, queue, node))
 
     def _blocked(self, line: "_Line", party: "_Party") -> None:
         """Note why, and keep what stands behind from delaying it where its turn had come."""
@@ -224,7 +248,7 @@ class _Planner:
             if spot.steady or filters.limits(need, site):
                 continue
             claim = reserve(need, site, self._releases(site.name))
-            rank = (claim.at, -spot.score(), site.name)
+            rank = (claim.at, -spot.standing.mean(), site.name)
             if best is None or rank < best:
                 best, found = rank, claim
         if best is not None and found is not None:
@@ -283,8 +307,10 @@ class _Line:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.lasting = policy.order is by_priority  # keys stay as they are
         self.headed = False  # somebody was blocked, and has a reservation
-        self.heads: list[tuple[tuple[float, ...], int, _Party]] = []
+        self.heads: list[tuple[float, ...]] = []  # the policy's key, and the need's number
+        self._parties: dict[float, _Party] = {}
 
     def join(self, party: "_Party", shares: Shares) -> None:
         """What is left of a need stands in this line from now on, as its policy orders it."""
@@ -293,47 +319,55 @@ class _Line:
             party.sort(lambda one: self.policy.order(one, party.need, nobody))
         elif party.is_sorted:
             party.sort(None)
-        self.push(party, shares)
+        self._parties[party.number] = party
+        heapq.heappush(self.heads, self._key(party, shares))
 
-    def push(self, party: "_Party", shares: Shares) -> None:
-        key = self.policy.order(party.tickets[party.cursor], party.need, shares)
-        heapq.heappush(self.heads, (key, party.number, party))
-
-    def pop(self, shares: Shares) -> "_Party":
-        """The need whose first job is next."""
+    def first(self, shares: Shares) -> "_Party":
+        """The need whose first job is next; it stays in the line."""
         while True:
-            key, number, party = self.heads[0]
-            if self.policy.order is by_priority or len(self.heads) == 1:
-                break
-            fresh = self.policy.order(party.ticket, party.need, shares)
+            key = self.heads[0]
+            party = self._parties[key[-1]]
+            if self.lasting or len(self.heads) == 1:
+                return party
+            fresh = self._key(party, shares)
             if fresh <= key:
-                break
-            heapq.heapreplace(self.heads, (fresh, number, party))
+                return party
+            heapq.heapreplace(self.heads, fresh)
+
+    def drop(self) -> None:
+        """The need that is first leaves the line."""
         heapq.heappop(self.heads)
-        return party
+
+    def advance(self, party: "_Party", shares: Shares) -> None:
+        """The first job of the need that is first is placed: it stands where its next one belongs."""
+        party.cursor += 1
+        if party.cursor == len(party.tickets):
+            heapq.heappop(self.heads)
+        else:
+            heapq.heapreplace(self.heads, self._key(party, shares))
+
+    def _key(self, party: "_Party", shares: Shares) -> tuple[float, ...]:
+        ticket = party.tickets[party.cursor]
+        if self.lasting:
+            return (ticket.rank, ticket.job, party.number)
+        return (*self.policy.order(ticket, party.need, shares), party.number)
 
 
 class _Spot:
     """One need at one site where it fits: its score, of which only the load changes while a plan is made."""
 
-    __slots__ = ("cpus", "gpus", "need", "policy", "site", "standing", "steady", "target", "waits_for_data")
+    __slots__ = ("endless", "policy", "site", "standing", "steady", "target", "waits_for_data")
 
     def __init__(self, need: Need, site: SiteSnapshot, terms: Terms) -> None:
         queue = filters.choose_queue(need, site)
         node = filters.choose_node(need, queue) if queue else None
-        self.need = need
         self.site = site
-        self.target = (queue.name if queue else "", node.name if node else "")
-        self.policy = find_policy(site.policy_of(self.target[0]))
+        self.target = Target(site.name, queue.name if queue else "", node.name if node else "")
+        self.policy = find_policy(site.policy_of(self.target.queue))
         self.standing = standing(need, site, terms.weights_of(self.policy))
         self.steady = filters.first(filters.STEADY, need, site)
-        self.cpus = need.cpus * need.nodes
-        self.gpus = need.gpus * need.nodes
+        self.endless = site.own_queue and not filters.limited(site)  # it takes whatever comes
         self.waits_for_data = self.policy.hold is not at_once
-
-    def score(self) -> float:
-        """The weighted mean now."""
-        return self.standing.with_load(self.need, self.site)
 
 
 class _Party:
@@ -373,7 +407,7 @@ class _Party:
         else:
             fitting = [site for site in planner.places if site.name in names]
         self.spots = [_Spot(self.need, site, planner.terms) for site in fitting]
-        self._heap = [(-spot.score(), number) for number, spot in enumerate(self.spots) if not spot.steady]
+        self._heap = [(-spot.standing.mean(), number) for number, spot in enumerate(self.spots) if not spot.steady]
         heapq.heapify(self._heap)
         self.is_open = True
 
@@ -384,21 +418,18 @@ class _Party:
 
     def take(self, planner: _Planner) -> _Spot | None:
         """The best place where the first job can start now. In one plan a site only fills: what can't be now won't."""
-        heap = self._heap
-        need = self.need
+        heap, spots, need = self._heap, self.spots, self.need
         while heap:
             stale, number = heap[0]
-            spot = self.spots[number]
-            fresh = -spot.standing.with_load(need, spot.site)
+            spot = spots[number]
+            fresh = -spot.standing.mean()
             if fresh > stale + EQUAL and len(heap) > 1:
                 heapq.heapreplace(heap, (fresh, number))
                 if heap[0][1] != number:
                     continue
             site = spot.site
-            if (
-                filters.limits(need, site)
-                or filters.capacity(need, site)
-                or (planner.reserved and self._would_delay(planner, site))
+            if (not spot.endless and (filters.limits(need, site) or filters.capacity(need, site))) or (
+                planner.reserved and self._would_delay(planner, site)
             ):
                 heapq.heappop(heap)
                 continue

@@ -22,14 +22,13 @@ DEADLINE_COST = "deadline-cost"
 USUAL_S = 3600.0  # what a job without a time limit counts for in its user's share
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ticket:
+class Ticket(NamedTuple):
     """A job's place in the queue: higher priority first, then the older."""
 
     rank: int  # minus the priority
     job: int
-    submitted_at: float = field(compare=False, default=0.0)
-    deadline: float = field(compare=False, default=math.inf)  # seconds since the epoch
+    submitted_at: float = 0.0
+    deadline: float = math.inf  # seconds since the epoch
 
 
 class Usage(NamedTuple):

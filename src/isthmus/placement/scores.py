@@ -20,10 +20,7 @@ HALF_WAIT_S = 600.0  # likewise for the wait in the site's own queue
 
 def load(need: Need, site: SiteSnapshot) -> float | None:
     """How much of the scarcer resource would be left: a site with a queue of its own may go below 0 free."""
-    wanted = _share(site.used_cpus + need.cpus * need.nodes, site.total_cpus)
-    if need.gpus:
-        wanted = max(wanted, _share(site.used_gpus + need.gpus * need.nodes, site.total_gpus))
-    return 1.0 / (1.0 + wanted)
+    return Standing(site, need.cpus * need.nodes, need.gpus * need.nodes, rest=0.0, load=1.0, total=1.0).mean()
 
 
 def locality(need: Need, site: SiteSnapshot) -> float | None:
@@ -82,24 +79,30 @@ class Part:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Standing:
-    """The part of a site's mean that does not change as the site fills, so that only the load is judged anew."""
+    """How a need stands at a site: all of its mean that does not change as the site fills is summed up already."""
 
-    rest: float  # weighted sum of all but the load
+    site: SiteSnapshot
+    cpus: int  # that a job takes of the site
+    gpus: int
+    rest: float  # weighted sum of all scores but the load
     load: float  # its weight
     total: float  # of all weights
 
-    def with_load(self, need: Need, site: SiteSnapshot) -> float:
-        """The weighted mean now."""
-        if not self.total:
-            return 0.0
-        moving = self.load * (load(need, site) or 0.0) if self.load else 0.0
-        return (self.rest + moving) / self.total
+    def mean(self) -> float:
+        """The weighted mean now. Asked several times for each job of a plan, so all is in one place."""
+        site = self.site
+        wanted = (site.used_cpus + self.cpus) / site.total_cpus if site.total_cpus else 1.0
+        if self.gpus:
+            also = (site.used_gpus + self.gpus) / site.total_gpus if site.total_gpus else 1.0
+            if also > wanted:
+                wanted = also
+        return (self.rest + self.load * (1.0 / (1.0 + wanted))) / self.total
 
 
 def standing(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIGHTS) -> Standing:
-    """What of the mean stays as the site fills."""
+    """Sum up what of the mean stays as the site fills."""
     rest = total = 0.0
     for name, judge in BUILT_IN.items():
         weight = weights.get(name, 0.0)
@@ -117,12 +120,13 @@ def standing(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIG
         if normal is not None:
             rest += reading.weight * normal
             total += reading.weight
-    return Standing(rest, weights.get("load", 0.0), total)
+    share = weights.get("load", 0.0)
+    return Standing(site, need.cpus * need.nodes, need.gpus * need.nodes, rest, share, total or 1.0)
 
 
 def score(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIGHTS) -> float:
     """The weighted mean of all scores."""
-    return standing(need, site, weights).with_load(need, site)
+    return standing(need, site, weights).mean()
 
 
 def parts(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIGHTS) -> tuple[Part, ...]:
@@ -181,7 +185,3 @@ def _note(name: str, need: Need, site: SiteSnapshot) -> str:
     if name == "stickiness" and need.at == site.name:
         return "its checkpoint lies there"
     return ""
-
-
-def _share(used: int, total: int) -> float:
-    return used / total if total else 1.0

@@ -65,6 +65,13 @@ def check(argv, result, code="batch-unavailable", hint="", transient=True):
     raise ProxyError(code, message, hint, transient)
 
 
+def said(result):
+    """A command's own words, on one line."""
+    text = result.stderr.strip() or result.stdout.strip() or "exit code %d" % result.code
+    lines = [line.strip() for line in text.split("\n")]
+    return "; ".join(line for line in lines if line and line != "Exiting.")[-2000:]  # Grid Engine's last word
+
+
 def _kill(process):
     try:
         os.killpg(process.pid, signal.SIGKILL)

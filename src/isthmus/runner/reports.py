@@ -16,7 +16,8 @@ class Reports(object):
     def __init__(self, folder: files.Folder) -> None:
         self.folder = folder
         self.listeners: list = []
-        self.full = False  # the disk refused a report once
+        self.full = False  # the disk has been full: room was refused once
+        self.lost = False  # a report of the command's is missing, or may be after a crash
         self._fd = -1
         self.size = 0
 
@@ -40,6 +41,7 @@ class Reports(object):
         report.update(fields)
         line = files.dump(report) + b"\n"
         if not self._append(line):
+            self.lost = self.lost or kind != "usage"
             return False
         self.size += len(line)
         # Readers learn of it while the disk still works: what they take is no less true if the power fails now.
@@ -49,7 +51,8 @@ class Reports(object):
             try:
                 os.fsync(self._fd)
             except OSError as error:
-                self.full = self.full or error.errno in FULL
+                if error.errno in FULL:
+                    self.full = self.lost = True
         return True
 
     def reserve(self) -> None:

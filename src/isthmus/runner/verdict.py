@@ -45,7 +45,7 @@ def judge(attempt, watch, status: int, memory):
         ended.reason, ended.message = _told_to_end(attempt, watch)
     elif ended.signal or ended.exit_code:
         ended.reason, ended.message = _gone_wrong(attempt, ended, memory)
-    elif attempt.reports.full:
+    elif attempt.reports.lost:
         ended.reason = "DISK_FULL"
         ended.message = "The disk became full while it ran: not all of what it reported could be kept."
     elif attempt.job.get("outputs"):

@@ -12,6 +12,7 @@ See docs/tasks.md. Imports light: no engine, no numpy, nothing of the control pl
 
 from typing import Any
 
+from isthmus.tasks.current import start, stop
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task, task
 from isthmus.tasks.directions import (
     STDERR,
@@ -31,7 +32,6 @@ from isthmus.tasks.directions import (
 from isthmus.tasks.failures import COMPSsException, TaskCancelled, TaskError, TaskTimedOut, WorkerLost
 from isthmus.tasks.futures import Future
 from isthmus.tasks.groups import TaskGroup
-from isthmus.tasks.program import start, stop
 from isthmus.tasks.streams import AT_LEAST_ONCE, AT_MOST_ONCE, FileStream, ObjectStream
 from isthmus.tasks.verbs import (
     barrier,

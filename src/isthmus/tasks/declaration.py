@@ -127,10 +127,10 @@ class Task:
 
 
 def _program() -> Any:
-    from isthmus.tasks import program
+    from isthmus.tasks.current import current
 
     global _program
-    _program = program.current  # found once
+    _program = current  # found once
     return _program()
 
 

@@ -16,7 +16,7 @@ class Future(Datum):
 
     def result(self, timeout_s: float | None = None) -> Any:
         """The value; blocks until it is there. Raises what the task raised, TimeoutError after `timeout_s`."""
-        from isthmus.tasks.program import current
+        from isthmus.tasks.current import current
 
         return current().value_of(self, timeout_s)
 
@@ -45,7 +45,7 @@ class Future(Datum):
 
 
 def _say_unused(task: Any) -> None:
-    from isthmus.tasks.program import running
+    from isthmus.tasks.current import running
 
     program = running()
     if program is not None and program.advice is not None:

@@ -69,13 +69,13 @@ class TaskGroup:
         self.implicit_barrier = implicit_barrier
 
     def __enter__(self) -> "TaskGroup":
-        from isthmus.tasks.program import current
+        from isthmus.tasks.current import current
 
         current().open_group(self.group_name)
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        from isthmus.tasks.program import current
+        from isthmus.tasks.current import current
 
         current().close_group(self.group_name)
         if self.implicit_barrier and kind is None:

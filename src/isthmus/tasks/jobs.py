@@ -217,12 +217,7 @@ class Jobs:
             place=place_of(task.function),
             hint=f"isthmus job explain {ended.id} and isthmus job logs {ended.id} say more.",
         )
-        with suppress(IsthmusError):
-            said = client.jobs.log(ended.id)
-            data = getattr(said, "data", b"")
-            text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
-            if text.strip():
-                error.add_note("The end of its log:\n" + text.strip()[-2000:])
+        note_log(error, client, ended.id)
         return error
 
     def _connected(self) -> "Client":
@@ -232,6 +227,16 @@ class Jobs:
 
                 self._client = Client()
             return self._client
+
+
+def note_log(error: BaseException, client: "Client", job: int) -> None:
+    """Note the end of the job's log on the error, if there is one to be had."""
+    with suppress(IsthmusError):
+        said = client.jobs.log(job)
+        data = getattr(said, "data", b"")
+        text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
+        if text.strip():
+            error.add_note("The end of its log:\n" + text.strip()[-2000:])
 
 
 def _written(encoding: Any) -> list[Any]:

@@ -101,7 +101,7 @@ def _source(script: str) -> None:
 
 
 def _run(application: str, rest: list[str]) -> None:
-    from isthmus.tasks.program import current
+    from isthmus.tasks.current import current
     from isthmus.tasks.pycompss import install
 
     install()

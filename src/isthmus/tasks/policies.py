@@ -96,7 +96,7 @@ def local(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the program itself, called with values: futures among its arguments are waited for."""
     import functools
 
-    from isthmus.tasks.program import current
+    from isthmus.tasks.current import current
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,15 +1,11 @@
 """The running program: it owns the graph, the engine, and what happens when a task ends.
 
-`current()` is the program of this process. In a worker that runs a task it is a program of its own, whose tasks go to
+In a worker that runs a task there is a program of its own, whose tasks go to
 the one that started the worker; so nested tasks have the same semantics, and only their calls travel.
 """
 
-import atexit
-import contextlib
 import itertools
-import operator
 import os
-import shutil
 import sys
 import threading
 import time
@@ -17,20 +13,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid, NotFound, nearest
-from isthmus.tasks import settings as configuration
 from isthmus.tasks.advice import Advice
 from isthmus.tasks.binding import Binding, stands_elsewhere
-from isthmus.tasks.calls import PLAIN, Encoding, is_object_array
+from isthmus.tasks.calls import PLAIN, Encoding
 from isthmus.tasks.checkpoint import Checkpoint, copy_whole
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task, returns_of_call
 from isthmus.tasks.engines.base import Engine
 from isthmus.tasks.expressions import evaluate
 from isthmus.tasks.failures import COMPSsException, TaskCancelled
+from isthmus.tasks.files import Files
 from isthmus.tasks.futures import Future
 from isthmus.tasks.graph import DONE, READY, WAITING, Datum, Graph, Node, Version
 from isthmus.tasks.groups import Group, Waiter
 from isthmus.tasks.settings import Settings
+from isthmus.tasks.synchronised import data_in, synchronised
 from isthmus.tasks.tracking import Tracker
 from isthmus.tasks.watch import Watcher, watchers
 
@@ -56,7 +53,7 @@ class Program:
         self.watchers: list[Watcher] = watchers(settings)
         self.checkpoint: Checkpoint | None = None
         self.members: Any = None  # which tasks hold streams, once there are some
-        self._files: dict[str, Datum] = {}
+        self._files = Files(self.lock, self.graph)
         self._groups: dict[str, Group] = {}
         self._group: Group | None = None
         self._jobs: Jobs | None = None
@@ -373,57 +370,9 @@ class Program:
         One argument gives its value, several a list. An object that tasks have changed is brought up to date in place
         where its type allows. Blocks; raises what a task raised.
         """
-        found: list[Datum] = []
-        for value in values:
-            self._data(value, found, set())
-        self._await(found)
-        given = [self._synchronised(value) for value in values]
+        self._await(data_in(values, self.tracker))
+        given = [synchronised(value, self.tracker, self._value) for value in values]
         return given[0] if len(values) == 1 else given
-
-    def _data(self, value: Any, found: list[Datum], seen: set[int]) -> None:
-        kind = type(value)
-        if kind in PLAIN or id(value) in seen:
-            return
-        if kind is Future:
-            found.append(value)
-            return
-        datum = self.tracker.find(value)
-        if datum is not None:
-            found.append(datum)
-        if kind in (list, tuple, dict) or is_object_array(value):
-            seen.add(id(value))
-            for item in value.values() if kind is dict else value if kind in (list, tuple) else value.flat:
-                self._data(item, found, seen)
-
-    def _synchronised(self, value: Any) -> Any:
-        kind = type(value)
-        if kind in PLAIN:
-            return value
-        if kind is Future:
-            return self._value(value.version)
-        datum = self.tracker.find(value)
-        if datum is not None:
-            latest = self._value(datum.version)
-            if datum.in_place and latest is value:
-                return value
-            updated = _updated(value, latest)
-            if updated is value:
-                # It is the program's own again. A placeholder, which can't be updated, goes on standing for its datum.
-                self.tracker.forget(value)
-            value = updated
-        # Where nothing in it stands for something else, the container itself is given back.
-        if kind is list or kind is tuple:
-            items = [item if type(item) in PLAIN else self._synchronised(item) for item in value]
-            return value if all(map(operator.is_, items, value)) else kind(items)
-        if kind is dict:
-            found = {key: self._synchronised(item) for key, item in value.items()}
-            return value if all(found[key] is item for key, item in value.items()) else found
-        if is_object_array(value):
-            made = value.copy()
-            for place, item in enumerate(value.flat):
-                made.flat[place] = self._synchronised(item)
-            return made
-        return value
 
     def barrier(self) -> None:
         """Block until every task so far has ended. Raises the first failure that nobody has seen."""
@@ -512,64 +461,39 @@ class Program:
 
     def file(self, path: str) -> Datum:
         """The datum of a file or folder."""
-        with self.lock:
-            datum = self._files.get(path)
-            if datum is None:
-                datum = self._files[path] = Datum(self.graph.version(), in_place=True)
-            return datum
+        return self._files.datum(path)
 
     def wait_file(self, *paths: Any) -> None:
         """Block until the files are as their last writers leave them."""
-        data = [self._files[p] for p in map(os.path.abspath, paths) if p in self._files]
-        for version in self._await(data):
+        for version in self._await(self._files.known(paths)):
             if version.error is not None:
                 self._seen(version.error)
                 raise version.error
 
     def open(self, path: Any, mode: str = "r") -> Any:
         """The file, opened, once its last writer has ended; to write it, once its readers have too."""
-        if not set(mode) & set("wax+"):
-            self.wait_file(path)
-        else:
+        if set(mode) & set("wax+"):
             self._settle_file(path)
+        else:
+            self.wait_file(path)
         return open(path, mode)
 
     def file_exists(self, path: Any) -> bool:
         """Whether the file will be there: it is, or a task will write it."""
-        datum = self._files.get(os.path.abspath(path))
-        return (datum is not None and datum.version.producer is not None) or os.path.exists(path)
+        return self._files.is_awaited(path) or os.path.exists(path)
 
     def _settle_file(self, path: Any) -> None:
         """Block until nobody reads or writes the file."""
-        datum = self._files.get(os.path.abspath(path))
-        if datum is None:
-            return
         self.wait_file(path)
-        with self.lock:
-            readers = [node for node in datum.readers or () if node.state < DONE]
-            waiter = Waiter(self.engine.depth)
-            for node in readers:
-                node.after = [*(node.after or ()), waiter]  # type: ignore[list-item]
-                waiter.waiting += 1
-        if readers:
+        waiter = self._files.readers_left(path, self.engine.depth)
+        if waiter is not None:
             self.engine.wait(waiter, None)
 
     def delete_file(self, path: Any) -> bool:
         """Delete the file or folder once no task needs it. Blocks no more than the tasks before it need."""
-        name = os.path.abspath(path)
-        datum = self._files.get(name)
-        with self.lock:
-            busy = datum is not None and (
-                datum.version.producer is not None or any(n.state < DONE for n in datum.readers or ())
-            )
-        if busy:
+        if self._files.is_busy(path):
             self._settle_file(path)
-        self._files.pop(name, None)
-        if os.path.isdir(name):
-            shutil.rmtree(name, ignore_errors=True)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+        self._files.delete(path)
         return True
 
     def delete_object(self, value: Any) -> bool:
@@ -657,113 +581,9 @@ def _returns(task: Task, binding: Binding, count: int | str) -> int:
     return value
 
 
-def _updated(old: Any, new: Any) -> Any:
-    """`new`, in the object `old` where its type allows: the program's other names for it see the change."""
-    if type(old) is not type(new) or old is new:
-        return new
-    if isinstance(old, list):
-        old[:] = new
-        return old
-    if isinstance(old, dict | set):
-        old.clear()
-        old.update(new)
-        return old
-    if isinstance(old, bytearray):
-        old[:] = new
-        return old
-    shape, kind = getattr(old, "shape", None), getattr(old, "dtype", None)
-    if shape is not None and kind is not None and type(old).__module__ == "numpy":
-        if shape == new.shape and kind == new.dtype and old.flags.writeable:
-            old[...] = new
-            return old
-        return new
-    if hasattr(old, "__dict__") and not hasattr(type(old), "__slots__") and type(old).__module__ != "builtins":
-        state = getattr(new, "__dict__", None)
-        if state is not None and not isinstance(old, type):
-            old.__dict__.clear()
-            old.__dict__.update(state)
-            return old
-    return new
-
-
 def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _say(words: str) -> None:
     print(f"isthmus: {words}", file=sys.stderr, flush=True)
-
-
-# -- the program of this process ---------------------------------------------------------------------------------
-
-_current: Any = None
-_start_lock = threading.Lock()
-
-
-def current() -> Any:
-    """The program of this process, started with the settings of the environment if there was none."""
-    return _current if _current is not None else start()
-
-
-def running() -> Any:
-    """The program of this process, or None."""
-    return _current
-
-
-def start(**given: Any) -> Any:
-    """Start the program with these settings over those of the environment: see `isthmus.tasks.settings`.
-
-    Called by the first task where nobody has. Raises Invalid where it runs already with others.
-    """
-    global _current
-    with _start_lock:
-        if _current is not None:
-            if given:
-                raise Invalid("Tasks run already.", hint="Call start before the first task, or stop first.")
-            return _current
-        from isthmus.tasks.engines.choice import make
-
-        _current = make(configuration.settings(given))
-        atexit.register(_at_exit)
-    return _current
-
-
-def install(program: Any) -> None:
-    """Make this the program of the process: in a worker."""
-    global _current
-    _current = program
-
-
-def stop(*, kill: bool = False) -> None:
-    """Wait for all tasks and stop the workers; with `kill`, at once. Raises the first failure that nobody has seen."""
-    global _current
-    program, _current = _current, None
-    if program is not None:
-        atexit.unregister(_at_exit)
-        program.close(kill=kill)
-        program.raise_unseen()
-
-
-def _at_exit() -> None:
-    """A program's end is a barrier; one that ends by an exception cancels what is left."""
-    global _failed
-    crashed = getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
-    try:
-        stop(kill=crashed)
-    except Exception as error:  # noqa: BLE001  (the last chance to say it)
-        _failed = True
-        sys.excepthook(type(error), error, error.__traceback__)
-
-
-_failed = False
-
-
-def _exit_code() -> None:
-    # At exit an exception does not change the exit code: a job whose tasks failed would be called done.
-    if _failed:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
-
-
-atexit.register(_exit_code)  # early, so it runs late

@@ -8,6 +8,9 @@ ISTHMUS_TASKS_START      fork (the default) or spawn: how worker processes begin
 ISTHMUS_TASKS_NESTED     1: tasks within tasks of a PyCOMPSs program are tasks too; else plain calls, as there
 ISTHMUS_TASKS_CHECKPOINT a folder: results are kept there, and a program that is run again takes them
 ISTHMUS_TASKS_ADDRESS    of a Ray cluster, or of an agent: where the engine is one of these
+ISTHMUS_TASKS_SITE       a site of the platform whose nodes join the program's Ray cluster, each as a job
+ISTHMUS_TASKS_NODES      how many of them to begin with (1); ISTHMUS_TASKS_WORKERS is the processors of each
+ISTHMUS_TASKS_RAY        the command there (ray)
 ISTHMUS_TASKS_OBJECTS    a folder, or redis://HOST:PORT: where persistent objects are kept
 ISTHMUS_TASKS_STREAMS    nats://HOST:PORT: streams go through NATS JetStream, so from machine to machine
 ISTHMUS_TASKS_TRACE      a file that gets the trace at the end: .json (Chrome, Perfetto) or .prv (Paraver)
@@ -41,6 +44,9 @@ class Settings:
     progress: bool = False
     report: str = ""  # in a job of the platform: where it reports to
     address: str = ""  # of an existing Ray cluster, or of an agent
+    site: str = ""  # whose nodes join the program's Ray cluster
+    nodes: int = 1
+    ray: str = "ray"  # the command there
     objects: str = ""  # a folder, or redis://HOST:PORT: where persistent objects are kept; "": the user's own
     streams: str = ""  # nats://HOST:PORT, where streams go from machine to machine
 
@@ -58,6 +64,9 @@ _VARIABLES = {
     "progress": "ISTHMUS_TASKS_PROGRESS",
     "report": "ISTHMUS_REPORT",
     "address": "ISTHMUS_TASKS_ADDRESS",
+    "site": "ISTHMUS_TASKS_SITE",
+    "nodes": "ISTHMUS_TASKS_NODES",
+    "ray": "ISTHMUS_TASKS_RAY",
     "objects": "ISTHMUS_TASKS_OBJECTS",
     "streams": "ISTHMUS_TASKS_STREAMS",
 }

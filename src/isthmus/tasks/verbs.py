@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from isthmus.tasks.current import current, running
 from isthmus.tasks.futures import Future
-from isthmus.tasks.program import current, running
 
 
 def wait_on(*values: Any) -> Any:

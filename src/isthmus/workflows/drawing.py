@@ -78,7 +78,8 @@ def _box(name: str, step: Step, x: float, y: float, place: str) -> str:
     if step.loop:
         marks.append("loop")
     if isinstance(step.body, Graph):
-        marks.append(f"{len(step.body.steps)} steps")
+        count = len(step.body.steps)
+        marks.append("1 step" if count == 1 else f"{count} steps")
     if place:
         marks.append(place)
     label = name if len(name) <= LABEL else name[: LABEL - 1] + "…"

@@ -56,11 +56,14 @@ class Runs:
         finally:
             book.close()
 
-    def begin(self, facts: Mapping[str, Any]) -> tuple[Path, Book]:
-        """A new run: its folder and its book. Its id begins with the time, to the millisecond, for ids in order."""
+    def begin(self, facts: Mapping[str, Any], run: str = "") -> tuple[Path, Book]:
+        """A new run: its folder and its book. ``run``: its id, where it has one already.
+
+        Else it begins with the time, to the millisecond, for ids in order.
+        """
         name = re.sub(r"[^\w.-]+", "-", str(facts.get("name") or "run"))[:40].removesuffix(".cwl")
         now = datetime.now(UTC)
-        run = f"{now:%Y%m%d-%H%M%S}.{now.microsecond // 1000:03}-{name}-{secrets.token_hex(2)}"
+        run = run or f"{now:%Y%m%d-%H%M%S}.{now.microsecond // 1000:03}-{name}-{secrets.token_hex(2)}"
         folder = self.home / "runs" / run
         return folder, Book.made(folder, {**facts, "run": run, "started": time.time(), "state": "running"})
 

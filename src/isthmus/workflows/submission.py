@@ -21,7 +21,7 @@ from isthmus.domain.reasons import Reason
 from isthmus.workflows.cwl.opening import Opened
 from isthmus.workflows.driver.results import located
 from isthmus.workflows.hidden import MASK
-from isthmus.workflows.locations import path_of
+from isthmus.workflows.locations import DATASET, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from isthmus.client import AsyncClient
     from isthmus.domain.views import JobView
 
-BUNDLE, ORDER, OUT = "bundle", "order.json", "out"
+BUNDLE, ORDER, OUT, CRATE = "bundle", "order.json", "out", "crate"
 LABEL, SUBMITTED = "isthmus.workflow", "isthmus.submitted"
 WITHHELD = "ISTHMUS_WORKFLOW_SECRETS"
 TOKEN_DAYS = 90
@@ -55,7 +55,7 @@ async def submit(
     run = secrets.token_hex(6)
     await sweep(client)
     withheld = {name: opened.given[name] for name in opened.program.secrets() if name in opened.given}
-    given, inputs = await _inputs(client, {**opened.given, **dict.fromkeys(withheld, MASK)}, run)
+    given, inputs = await _inputs(client, {**opened.given, **dict.fromkeys(withheld, MASK)}, run, bindings is None)
     expires = datetime.now(UTC) + timedelta(days=TOKEN_DAYS)
     token = await client.tokens.create(named(run), scopes=("read", "jobs", "data"), expires_at=expires)
     kept = {"ISTHMUS_TOKEN": (named(run), token.token)}
@@ -75,6 +75,7 @@ async def submit(
             "bindings": bindings is not None,
             "workflow": workflow,
             "reuse": reuse,
+            "run": run,
             "token": token.id,
             "secrets": [name for name, _ in kept.values()],
             "settings": {"cpus": float(cpus), "stop_early": stop_early},
@@ -92,7 +93,7 @@ async def submit(
                 secrets={variable: name for variable, (name, _) in kept.items()},
                 resources=Resources(cpus=cpus),
                 inputs=(Input(path=BUNDLE, dataset=bundle), *inputs),
-                outputs=(Output(path=OUT, optional=True),),
+                outputs=(Output(path=OUT, optional=True), Output(path=CRATE, optional=True)),
                 sites=(site,),
                 checkpoint=True,
                 retry=Retry(attempts=20, on=(Reason.SIGNAL,)),
@@ -167,16 +168,23 @@ def _documents(opened: Opened, folder: Path) -> str:
     return f"documents/{os.path.relpath(address, root)}{hash_}{name}"
 
 
-async def _inputs(client: "AsyncClient", given: dict[str, Any], run: str) -> tuple[dict[str, Any], list[Input]]:
-    """The inputs with files by the paths that they get in the job's work folder, and the job's inputs."""
+async def _inputs(
+    client: "AsyncClient", given: dict[str, Any], run: str, stays: bool
+) -> tuple[dict[str, Any], list[Input]]:
+    """The inputs with files by the paths that they get in the job's work folder, and the job's inputs.
+
+    Registered data goes to the sites of the steps that read it; where all steps stay with the driver, to it.
+    """
     found = json.loads(json.dumps(given))
     inputs: list[Input] = []
     for number, file in enumerate(located(found)):
-        path = path_of(str(file["location"]))
-        if path:
+        place = str(file["location"])
+        path = path_of(place)
+        if path or (stays and place.startswith(DATASET)):
             # Beside each other, for files that belong together are found by that.
             inside = f"inputs/{number if 'secondaryFiles' in file else 'f' + str(number)}/{file['basename']}"
-            inputs.append(Input(path=inside, dataset=await _dataset(client, path, run)))
+            data = await _dataset(client, path, run) if path else place.removeprefix(DATASET)
+            inputs.append(Input(path=inside, dataset=data))
             file["location"] = inside
     return found, inputs
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from isthmus.domain.errors import Invalid
 from isthmus.domain.jobs import JobSpec, Resources
 from isthmus.domain.reasons import Reason
 from isthmus.domain.states import JobState
@@ -14,6 +16,7 @@ from isthmus.domain.views import JobView
 from isthmus.panel import words
 from isthmus.panel.compare import differing, options_of
 from isthmus.panel.job import journey, safe_cell
+from isthmus.panel.newrun import Draft, checked
 from isthmus.panel.rendering import Renderer, short, show_hours, show_money, show_number, time_tag, url
 from isthmus.panel.visitor import csrf_of, local
 
@@ -137,3 +140,30 @@ def test_a_reason_is_said_once() -> None:
     assert words.reason("KILLED", "by ada") == "Its end was asked for by ada."
     assert words.reason("something else", "x") == "something else x"
     assert words.reason("", "x") == "x"
+
+
+def test_faults_of_a_workflow_stand_at_their_fields() -> None:
+    draft = Draft([("main.cwl", "x"), ("tools/a.cwl", "y")])
+    faults = (
+        Invalid("Wrong here.", place="/tmp/w/tools/a.cwl:3", hint="Do that."),
+        Invalid("And in /tmp/w/main.cwl.", place="/tmp/w/main.cwl:12"),
+        Invalid("A number.", place="inputs.reads"),
+        Invalid("No such step.", place="/tmp/w/.isthmus-bindings.yml:2"),
+        Invalid("Elsewhere.", place="body"),
+    )
+    draft.blame(Invalid("x", faults=faults), "/tmp/w")
+    assert draft.faults == {
+        "files[1]": ["Line 3: Wrong here. Do that."],
+        "files[0]": ["Line 12: And in main.cwl."],
+        "inputs": ["A number."],
+        "bindings": ["Line 2: No such step."],
+        "": ["body: Elsewhere."],
+    }
+
+
+def test_a_draft_takes_no_names_that_leave_its_folder(tmp_path: Path) -> None:
+    for name in ("../x.cwl", "/etc/x.cwl", "a/../../x", ".isthmus-inputs.yml", ""):
+        with pytest.raises(Invalid, match="name") as refused:
+            checked(Draft([(name, "class: CommandLineTool")]), tmp_path, [])
+        assert refused.value.place == "files[0]"
+    assert list(tmp_path.iterdir()) == []

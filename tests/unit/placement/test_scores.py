@@ -6,7 +6,7 @@ from isthmus.placement import filters
 from isthmus.placement.constraints import parse
 from isthmus.placement.needs import Need
 from isthmus.placement.plan import Terms, explain
-from isthmus.placement.scores import WEIGHTS, locality, parts, score
+from isthmus.placement.scores import WEIGHTS, locality, parts, score, standing
 from isthmus.placement.snapshot import Reading
 from tests.unit.placement.test_plan import site
 
@@ -78,3 +78,20 @@ def test_explain_shows_every_filter_and_score_under_the_sites_policy() -> None:
     weights = {one.name: one.weight for one in verdict.scores}
     assert weights["locality"] == 20.0
     assert weights["load"] == WEIGHTS["load"]
+
+
+def test_the_mean_follows_a_site_that_fills_as_if_all_were_judged_anew() -> None:
+    need = Need(user="ada", cpus=2, gpus=1, nodes=2)
+    here = site("here", cpus=16, gpus=4, nodes=4, multi_node=True, cpu_hour=0.5)
+    stands = standing(need, here)
+    seen = []
+    for _ in range(3):
+        shown = [one for one in parts(need, here) if one.value is not None]
+        assert stands.mean() == pytest.approx(
+            sum(one.weight * (one.value or 0.0) for one in shown) / sum(one.weight for one in shown)
+        )
+        assert stands.mean() == score(need, here)
+        seen.append(stands.mean())
+        here.used_cpus += 2
+        here.used_gpus += 4
+    assert seen == sorted(seen, reverse=True) and len(set(seen)) == 3

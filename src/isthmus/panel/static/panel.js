@@ -159,7 +159,10 @@
     }, 300);
     addEventListener("pageshow", (event) => { if (event.persisted) { go(); everything(); } });
     document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; everything(); } });
-    for (const element of $$("[data-every]")) setInterval(() => refresh(element), 1000 * Number(element.dataset.every));
+    for (const element of $$("[data-every]")) {
+      // Until what it shows is over.
+      setInterval(() => { if (!$("[data-over]", element)) refresh(element); }, 1000 * Number(element.dataset.every));
+    }
   }
   document.addEventListener("htmx:after:swap", localise);
 
@@ -224,7 +227,7 @@
 
   // ---- keys
 
-  const places = { h: "/", j: "/jobs", s: "/sites", d: "/datasets", i: "/images", p: "/people", e: "/events" };
+  const places = { h: "/", j: "/jobs", w: "/workflows", s: "/sites", d: "/datasets", i: "/images", p: "/people", e: "/events" };
   let going = 0;
   function rowsOfPage() {
     return $$("tr[data-href]").filter((row) => row.offsetParent);

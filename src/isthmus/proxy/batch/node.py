@@ -1,9 +1,10 @@
 """What a compute node has, found out by a short job: container engines, scratch space, whether it reaches the API.
 
-Owns the script that looks and the reading of what it prints; each batch system submits it in its own way.
+Owns the script that looks, its run and the reading of what it prints; each batch system submits it in its own way.
 """
 
 import os
+import random
 import re
 import time
 
@@ -55,6 +56,36 @@ echo "isthmus-node: end"
 """
 
 _ENGINES = {"ch-run": "charliecloud"}
+
+
+def look(options, submit, cancel):
+    """What a short job says of a node: ``(facts, notes)``, the fields of Inventory and what a person should know.
+
+    ``submit(text, path, folder)`` hands over a script whose output goes to ``path``, from ``folder``, and returns
+    ``(native id or None, what the batch system said)``. ``cancel(native_id)`` ends the job, whether or not it has run.
+    """
+    workdir = options.get("workdir")
+    if not workdir or not os.path.isdir(workdir):
+        return {}, [NO_WORKDIR]
+    folder = os.path.join(workdir, "tmp")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, "probe-%08x" % random.SystemRandom().getrandbits(32))
+    text = script(options.get("api_url", ""), options.get("setup") or (), options.get("python") or "python3")
+    native_id, said = submit(text, path, folder)
+    if native_id is None:
+        return {}, ["No short job could be submitted to look at a node: %s" % said]
+    try:
+        facts = wait_for(path)
+    finally:
+        cancel(native_id)
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+    if facts is None:
+        return {}, [UNKNOWN]
+    told = notes(facts)
+    return facts, told
 
 
 def script(api_url="", setup=(), python="python3"):

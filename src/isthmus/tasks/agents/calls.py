@@ -48,7 +48,7 @@ def perform(piece: bytes) -> bytes:
 
 def _settled(values: list[Any]) -> list[Any]:
     """What tasks of the task have left for it, instead of futures."""
-    from isthmus.tasks.program import running
+    from isthmus.tasks.current import running
 
     program = running()
     return values if program is None else [program.wait_on(value) for value in values]

@@ -4,25 +4,39 @@ address.
 A call is one remote call of Ray, whose first result says how it ended; values are Ray's objects, and stay where they
 were made. A task whose inputs are being made is handed to Ray at once, which waits for them; where one of them fails
 it says so and is called again if its input is. Tasks that a task calls run where it runs, one after another.
+
+Ends are told by Ray's own thread, which must not wait for the program's lock: who holds that may be waiting for Ray's
+thread. So a thread of ours takes them, as many at once as there are.
 """
 
 import pickle
+import queue
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from isthmus.domain.errors import Invalid
+from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.tasks.calls import PLAIN, Encoding, arguments, fill, results
+from isthmus.tasks.declaration import RETRY
+from isthmus.tasks.engines.pilot import Pilots, have_token
 from isthmus.tasks.failures import TaskError, TaskTimedOut, WorkerLost, noted
 from isthmus.tasks.functions import body_of
+from isthmus.tasks.futures import Future
 from isthmus.tasks.graph import DONE, READY, SENT, WAITING, Node
 from isthmus.tasks.groups import Waiter
 from isthmus.tasks.settings import Settings, processors
 
-OK, RAISED, SKIPPED = range(3)
+# How a call ended: bytes, as nothing costs Ray less. Then the seconds that it took, or the pickled exception.
+_OK, _RAISED, _SKIPPED = b"+", b"-", b"."
+_SECONDS = struct.Struct("d")
 _SMALL = 32 * 1024
+# Ends that are taken while the program waits for its lock.
+_AT_ONCE = 256
 
 
 class Failed:
@@ -38,20 +52,21 @@ class Plain:
         self.value = value
 
 
-def run(task: Any, returns: int, args: Any, encoding: Any, count: int, *given: Any) -> Any:
-    """A call, where Ray runs it: how it ended, then `count` values.
+def run(task: Any, sent: bytes, *given: Any) -> Any:
+    """A call, where Ray runs it: how it ended, then the values of its outputs.
 
-    The first of `given` are inputs, the rest packed.
+    `sent` says what is called; the first of `given` are inputs, the rest packed arguments.
     """
-    from isthmus.tasks import program
+    from isthmus.tasks.current import install, running
     from isthmus.tasks.engines.sequential import Sequential
 
     begin = time.perf_counter()
-    if program.running() is None:
-        program.install(Sequential(Settings(engine="sequential")))
+    if running() is None:
+        install(Sequential(Settings(engine="sequential")))
+    returns, count, args, encoding = pickle.loads(sent)
     nothing = [Failed()] * count
     if any(type(value) is Failed for value in given):
-        return ((SKIPPED, b"", 0.0), *nothing) if count else (SKIPPED, b"", 0.0)
+        return (_SKIPPED, *nothing)
     body = body_of(task)
     filled: Sequence[Any] = args
     keywords: dict[str, Any] = {}
@@ -68,9 +83,9 @@ def run(task: Any, returns: int, args: Any, encoding: Any, count: int, *given: A
 
         if isinstance(error, SystemExit | KeyboardInterrupt):
             error = TaskError(f"The task ended with {type(error).__name__}: {error}")
-        said = (RAISED, portable(noted(error, task.name, filled, keywords)), 0.0)
+        said = _RAISED + portable(noted(error, task.name, filled, keywords))
         return (said, *nothing) if count else said
-    ended = (OK, b"", time.perf_counter() - begin)
+    ended = _OK + _SECONDS.pack(time.perf_counter() - begin)
     return (ended, *values) if count else ended
 
 
@@ -105,34 +120,89 @@ class RayEngine:
     depth = 0
 
     def __init__(self, program: Any, settings: Settings) -> None:
+        if settings.site:
+            have_token()
         try:
             import ray
         except ImportError:
             raise Invalid("The engine 'ray' needs Ray.", hint="pip install ray") from None
-        self._ray = ray
+        self._ray: Any = ray  # typed or not, as Ray is installed or not
         self._program = program
         self._settings = settings
         self.workers = settings.workers or processors()
         self._sent: dict[Node, Any] = {}
-        self._remotes: dict[tuple[int, int, int], Any] = {}
+        self._remotes: dict[tuple[int, int, int, int], Any] = {}
+        self._ends: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._owns = False
+        self._pilots: Pilots | None = None
+        self._broken: BaseException | None = None  # why nothing can run any more
 
     def start(self) -> None:
         import logging
         import os
 
         ray = self._ray
+        os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # it would say that nodes are wanted, which are on their way
         if not ray.is_initialized():
             options: dict[str, Any] = {"logging_level": logging.ERROR, "include_dashboard": False}
             if self._settings.address:
                 options = {"address": self._settings.address, "logging_level": logging.ERROR}
             else:
-                options["num_cpus"] = self.workers
+                options["address"] = "local"  # else Ray joins whatever cluster it finds on this machine
+                options["num_cpus"] = 0 if self._settings.site else self.workers
             with suppress(KeyError):
                 options["runtime_env"] = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
             ray.init(**options)
             self._owns = True
-        self.workers = int(ray.cluster_resources().get("CPU", self.workers))
+        # A future within an object is its value there. (One that is an argument, or in a list, never comes so far.)
+        ray.util.register_serializer(Future, serializer=Future.result, deserializer=_itself)
+        if self._settings.site:
+            self._pilots = Pilots(
+                ray.get_runtime_context().gcs_address,
+                site=self._settings.site,
+                ray=self._settings.ray,
+                cpus=self._settings.workers or 1,
+                lost=self._gone,
+            )
+            self._pilots.resize(self._settings.nodes)
+            self.workers = self._settings.nodes * (self._settings.workers or 1)
+        else:
+            self.workers = int(ray.cluster_resources().get("CPU", self.workers))
+        threading.Thread(target=self._pump, name="isthmus-ray", daemon=True).start()
+
+    def resize(self, workers: int) -> None:
+        """Have so many processors, in whole nodes (locked). Blocks nobody: nodes come when their jobs run.
+
+        Raises Invalid where the cluster is not this program's.
+        """
+        if self._pilots is None:
+            raise Invalid(
+                "This Ray cluster is not grown and shrunk by the program.",
+                hint="ISTHMUS_TASKS_SITE=NAME starts its nodes as jobs of that site.",
+            )
+        cpus = self._settings.workers or 1
+        nodes = max(1, -(-workers // cpus))
+        self.workers = nodes * cpus
+        self._broken = None
+        threading.Thread(target=self._have_nodes, args=(nodes,), name="isthmus-nodes", daemon=True).start()
+
+    def _have_nodes(self, nodes: int) -> None:
+        assert self._pilots is not None
+        try:
+            self._pilots.resize(nodes)
+        except IsthmusError as error:
+            if not self._pilots.jobs:
+                self._gone(error)
+            else:
+                print(f"isthmus: the number of nodes could not be changed: {error}", file=sys.stderr, flush=True)
+
+    def _gone(self, why: BaseException) -> None:
+        with self._program.lock:
+            self._broken = why
+            for node in list(self._sent):
+                self._sent.pop(node, None)
+                node.sent_to = None
+                self._program.failed(node, why, retry=False)
 
     def nodes(self) -> list[Node]:
         """The tasks that Ray has."""
@@ -161,6 +231,9 @@ class RayEngine:
             self._send(node)
 
     def _send(self, node: Node) -> None:
+        if self._broken is not None:
+            self._program.failed(node, self._broken, retry=False)
+            return
         task = node.function
         outputs, encoding = node.outputs or [], node.encoding
         given = [self._held(version.value) for version in node.inputs or ()]
@@ -176,55 +249,70 @@ class RayEngine:
                 else:
                     packed.append((where, (kind, what)))
             sent = (encoding.refs, packed, encoding.outs, encoding.keywords)
-        remote = self._remote(task, len(outputs), node.units)
-        made = remote.remote(returns, node.args, sent, len(outputs), *given)
+        again = _again(node)
+        remote = self._remote(task, len(outputs), node.units, again)
+        made = remote.remote(pickle.dumps((returns, len(outputs), node.args, sent), 5), *given)
         end, *values = made if outputs else [made]
         for version, value in zip(outputs, values, strict=True):
             version.value = value
         node.state = SENT
         node.sent_to = end
         self._sent[node] = end
-        end.future().add_done_callback(lambda future: self._ended(node, end, values, future))
+        end.future().add_done_callback(partial(self._tell, node, end, values))
         limit = task.options.time_out
         if limit:
             timer = threading.Timer(limit, self._late, (node, end, limit))
             timer.daemon = True
             timer.start()
 
-    def _remote(self, task: Any, outputs: int, units: int) -> Any:
-        remote = self._remotes.get((task.number, outputs, units))
+    def _remote(self, task: Any, outputs: int, units: int, again: int) -> Any:
+        remote = self._remotes.get((task.number, outputs, units, again))
         if remote is None:
-            # A remote function for each task: Ray sends it to a worker once, not with each call. What has failed is
-            # called again by the policy, not by Ray.
+            # A remote function for each task: Ray sends it to a worker once, not with each call.
             options = self._ray.remote(_runs(task)).options
-            remote = options(num_returns=1 + outputs, num_cpus=units, max_retries=0, name=task.name)
-            self._remotes[task.number, outputs, units] = remote
+            remote = options(num_returns=1 + outputs, num_cpus=units, max_retries=again, name=task.name)
+            self._remotes[task.number, outputs, units, again] = remote
         return remote
 
     def _held(self, value: Any) -> Any:
         return value.value if type(value) is Plain else value
 
+    def _tell(self, node: Node, end: Any, values: Sequence[Any], future: Any) -> None:
+        self._ends.put((node, end, values, future))
+
+    def _pump(self) -> None:
+        while True:
+            ended = [self._ends.get()]
+            with suppress(queue.Empty):
+                while len(ended) < _AT_ONCE:
+                    ended.append(self._ends.get_nowait())
+            with self._program.lock:
+                for one in ended:
+                    if one is None:
+                        return
+                    self._ended(*one)
+
     def _ended(self, node: Node, end: Any, values: Sequence[Any], future: Any) -> None:
+        if node.sent_to is not end:
+            return
+        self._sent.pop(node, None)
+        node.sent_to = None
+        if node.state >= DONE:
+            return
         error = future.exception()
-        said = None if error is not None else future.result()
-        with self._program.lock:
-            if node.sent_to is not end:
-                return
-            self._sent.pop(node, None)
-            node.sent_to = None
-            if node.state >= DONE:
-                return
-            if said is None:
-                self._program.failed(node, WorkerLost(f"The worker that ran {node.function.name} was lost: {error}"))
-            elif said[0] == OK:
-                self._program.finished(node, values, said[2])
-            elif said[0] == RAISED:
-                self._program.failed(node, pickle.loads(said[1]))
-            elif node.waiting == 0:
-                node.state = READY
-                self._send(node)
-            else:
-                node.state = WAITING
+        said = b"" if error is not None else future.result()
+        if error is not None:
+            node.attempts += _again(node)
+            self._program.failed(node, WorkerLost(f"The worker that ran {node.function.name} was lost: {error}"))
+        elif said[:1] == _OK:
+            self._program.finished(node, values, _SECONDS.unpack(said[1:])[0])
+        elif said[:1] == _RAISED:
+            self._program.failed(node, _exception(said[1:]))
+        elif node.waiting == 0:
+            node.state = READY
+            self._send(node)
+        else:
+            node.state = WAITING
 
     def _late(self, node: Node, end: Any, limit: float) -> None:
         with self._program.lock:
@@ -244,11 +332,10 @@ class RayEngine:
         return waiter.block(timeout_s)
 
     def pack(self, value: Any) -> Any:
-        import cloudpickle
-
-        data = cloudpickle.dumps(value, 5)
-        if len(data) <= _SMALL:
-            return ("bytes", data)
+        if getattr(value, "nbytes", 0) <= _SMALL:
+            data = self._ray.cloudpickle.dumps(value, 5)
+            if len(data) <= _SMALL:
+                return ("bytes", data)
         return ("ref", self._ray.put(value))
 
     def put(self, value: Any) -> Any:
@@ -280,5 +367,37 @@ class RayEngine:
         return True
 
     def close(self, *, kill: bool) -> None:
+        self._ends.put(None)
+        if kill and not self._owns:
+            for end in list(self._sent.values()):
+                self._ray.cancel(end, force=True)
+        if self._pilots is not None:
+            self._pilots.close()
         if self._owns:
             self._ray.shutdown()
+
+
+def _again(node: Node) -> int:
+    """How often Ray itself runs the call again: where its worker dies, or what it left is lost with a machine.
+
+    Never where it writes files, which a second run would find changed; there the policy alone decides.
+    """
+    options, encoding = node.function.options, node.encoding
+    if options.on_failure != RETRY or any(
+        where is None for where, _ in (encoding.outs if encoding is not None else ())
+    ):
+        return 0
+    return int(options.retries)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _exception(payload: bytes) -> BaseException:
+    try:
+        error = pickle.loads(payload)
+    except Exception as trouble:  # noqa: BLE001  (a user's exception may do anything when it is unpickled)
+        return RuntimeError(f"A task raised an exception that can't be unpickled here: {trouble}")
+    assert isinstance(error, BaseException)
+    return error

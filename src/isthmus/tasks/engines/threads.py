@@ -15,8 +15,9 @@ from typing import Any
 
 from isthmus.tasks.calls import arguments, fill, results
 from isthmus.tasks.declaration import Task
+from isthmus.tasks.engines.interrupts import Stretch
 from isthmus.tasks.engines.sequential import Sequential
-from isthmus.tasks.failures import TaskCancelled, TaskTimedOut, noted
+from isthmus.tasks.failures import TaskTimedOut, noted
 from isthmus.tasks.functions import body_of
 from isthmus.tasks.graph import DONE, READY, SENT, Node
 from isthmus.tasks.groups import Waiter
@@ -69,13 +70,13 @@ class Threads:
         self.workers = settings.workers or processors()
         self._wake = threading.Condition(program.lock)
         self._ready: deque[Node] = deque()
-        self._running: dict[Node, int] = {}
+        self._running: dict[Node, Stretch] = {}
         self._units = 0
         self._bodies: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}  # thread -> worker
         self._sleeping = 0
         self._spare = 0
-        self._closed = False
+        self._closed = self._killed = False
         self._threads: list[threading.Thread] = []
         self._names = itertools.count(1)
 
@@ -108,6 +109,8 @@ class Threads:
         return []
 
     def ready(self, nodes: Sequence[Node]) -> None:
+        if self._killed:
+            return
         for node in nodes:
             if node.function.options.priority:
                 self._ready.appendleft(node)
@@ -141,19 +144,21 @@ class Threads:
         return hashlib.sha256(pickle.dumps(stored, 5)).digest()
 
     def cancel(self, node: Node, *, kill: bool) -> bool:
-        ident = self._running.get(node)
-        if ident is None:
+        stretch = self._running.get(node)
+        if stretch is None:
             return True
         if kill:
-            _interrupt(ident)
+            stretch.interrupt()
         return kill
 
     def close(self, *, kill: bool) -> None:
         with self._wake:
             self._closed = True
             if kill:
-                for ident in self._running.values():
-                    _interrupt(ident)
+                self._killed = True
+                self._ready.clear()
+                for stretch in self._running.values():
+                    stretch.interrupt()
             self._wake.notify_all()
         from isthmus.tasks.threading_limits import limit
 
@@ -194,7 +199,7 @@ class Threads:
     def _take(self, node: Node) -> None:
         node.state = SENT
         self._units += node.units
-        self._running[node] = threading.get_ident()
+        self._running[node] = Stretch()
 
     def _run(self, node: Node) -> None:
         task = node.function
@@ -203,22 +208,29 @@ class Threads:
             body = self._bodies[task.number] = body_of(task)
         self._program.here.inside = True
         begin = time.perf_counter()
-        timer = self._timer(node)
-        ident = threading.get_ident()
-        args: Sequence[Any] = ()
-        keywords: dict[str, Any] = {}
+        stretch = self._running[node]
+        timer = self._timer(node, stretch)
         values: list[Any] | None = None
         failure: BaseException | None = None
-        try:
-            inputs = [version.value for version in node.inputs or ()]
-            encoding = node.encoding
-            args, keywords = arguments(node.args, encoding, inputs, lambda tree: fill(tree, inputs))
-            outputs = len(node.outputs or ())
-            value = body(*args, **keywords)
-            outs = len(encoding.outs) if encoding is not None else 0
-            values = results(value, outputs - outs, encoding, args, keywords, task.name)
-        except BaseException as error:  # noqa: BLE001  (a task's SystemExit is the task's own end)
-            failure = noted(error, task.name, args, keywords)
+
+        def work() -> None:
+            nonlocal values, failure
+            args: Sequence[Any] = ()
+            keywords: dict[str, Any] = {}
+            try:
+                inputs = [version.value for version in node.inputs or ()]
+                encoding = node.encoding
+                args, keywords = arguments(node.args, encoding, inputs, lambda tree: fill(tree, inputs))
+                outputs = len(node.outputs or ())
+                value = body(*args, **keywords)
+                outs = len(encoding.outs) if encoding is not None else 0
+                values = results(value, outputs - outs, encoding, args, keywords, task.name)
+            except BaseException as error:  # noqa: BLE001  (a task's SystemExit is the task's own end)
+                failure = noted(error, task.name, args, keywords)
+
+        interruption = stretch.run(work)
+        if failure is None and values is None:
+            failure = interruption
         if timer is not None:
             timer.cancel()
         with self._wake:
@@ -229,36 +241,29 @@ class Threads:
                     node.state = READY
                 if failure is None:
                     assert values is not None
-                    self._program.finished(node, values, time.perf_counter() - begin, self._numbers[ident])
+                    where = self._numbers[threading.get_ident()]
+                    self._program.finished(node, values, time.perf_counter() - begin, where)
                 else:
                     self._program.failed(node, failure)
             if self._sleeping and self._ready:
                 self._wake.notify(len(self._ready))
 
-    def _timer(self, node: Node) -> threading.Timer | None:
+    def _timer(self, node: Node, stretch: Stretch) -> threading.Timer | None:
         limit = node.function.options.time_out
         if not limit:
             return None
-        ident = threading.get_ident()
 
         def over() -> None:
             with self._wake:
-                if self._running.get(node) == ident and node.state < DONE:
+                if self._running.get(node) is stretch and node.state < DONE:
                     self._program.failed(
                         node,
                         TaskTimedOut(f"{node.function.name} ran longer than its time_out of {limit:g} s."),
                         retry=False,
                     )
-                    _interrupt(ident)
+                    stretch.interrupt()
 
         timer = threading.Timer(limit, over)
         timer.daemon = True
         timer.start()
         return timer
-
-
-def _interrupt(ident: int) -> None:
-    """Raise TaskCancelled in a thread, at its next instruction of Python."""
-    import ctypes
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TaskCancelled))

@@ -22,10 +22,10 @@ def packed(task: Task, values: Mapping[str, Any]) -> bytes:
 
 def main(folder: str) -> None:
     """Call the function and write what it returns, and what it has changed."""
-    from isthmus.tasks import program
+    from isthmus.tasks.current import install
     from isthmus.tasks.settings import Settings
 
-    program.install(_sequential(Settings(engine="sequential")))
+    install(_sequential(Settings(engine="sequential")))
     from mpi4py import MPI
 
     number = MPI.COMM_WORLD.Get_rank()

@@ -44,7 +44,7 @@ def make(place: str) -> Backend:
 
 
 def _place() -> str:
-    from isthmus.tasks.program import running
+    from isthmus.tasks.current import running
 
     program = running()
     given: str = program.settings.objects if program is not None else ""

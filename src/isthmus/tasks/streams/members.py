@@ -128,7 +128,7 @@ def members(program: Any) -> Members:
 
 def broker() -> Broker:
     """The broker of this process's program, which is started if it was not."""
-    from isthmus.tasks.program import current
+    from isthmus.tasks.current import current
 
     return members(current()).broker
 
@@ -145,7 +145,7 @@ def watch(name: str, folder: str, existing: bool) -> None:
 
 def connected(make: Any, address: Any) -> Broker:
     """The broker that a stream came with; one for all streams that came with the same."""
-    from isthmus.tasks.program import running
+    from isthmus.tasks.current import running
 
     ours = getattr(running(), "members", None)
     if ours is not None and ours._broker is not None and ours._broker.handle()[1] == address:

@@ -48,19 +48,21 @@ class Queues:
         `stuck` is asked, when a reader has waited a while, whether nobody can ever publish to that stream.
         """
         self._queues: dict[str, _Queue] = {}
-        self._change = threading.Condition()
+        # Taken by itself, not through the condition, whose Python code a task that is cancelled may be stopped within.
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._reopens = reopens
         self._stuck = stuck
         self._server: Any = None
 
     def open(self, name: str, delivery: str, limit: int) -> None:
-        with self._change:
+        with self._lock:
             there = self._queues.setdefault(name, _Queue(delivery, limit))
             if there.delivery != delivery:
                 raise Conflict(f"The stream {name!r} delivers {there.delivery}, not {delivery}.")
 
     def publish(self, name: str, messages: list[bytes]) -> None:
-        with self._change:
+        with self._lock:
             queue = self._of(name)
             for message in messages:
                 while queue.limit and len(queue.unread) >= queue.limit and not queue.closed and not self._reopens:
@@ -74,7 +76,7 @@ class Queues:
 
     def poll(self, name: str, reader: str, most: int, timeout_s: float | None) -> list[bytes]:
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._change:
+        with self._lock:
             queue = self._of(name)
             queue.taken.pop(reader, None)  # it has dealt with those that it took before
             age = queue.ages[reader]
@@ -108,7 +110,7 @@ class Queues:
             return found
 
     def join(self, name: str, writer: str) -> None:
-        with self._change:
+        with self._lock:
             queue = self._of(name)
             if queue.closed:
                 raise Conflict(
@@ -118,14 +120,14 @@ class Queues:
             queue.writers.add(writer)
 
     def finish(self, name: str, writer: str) -> None:
-        with self._change:
+        with self._lock:
             queue = self._of(name)
             queue.ending = True
             queue.writers.discard(writer)
             self._settle(queue)
 
     def leave(self, name: str, member: str, ok: bool) -> None:
-        with self._change:
+        with self._lock:
             queue = self._of(name)
             queue.ages[member] += 1
             back = queue.taken.pop(member, [])
@@ -138,35 +140,35 @@ class Queues:
 
     def give_back(self, name: str, reader: str, messages: list[bytes]) -> None:
         """These could not be handed over: they are unread again."""
-        with self._change:
+        with self._lock:
             queue = self._of(name)
             queue.taken.pop(reader, None)
             queue.unread.extendleft(reversed(messages))
             self._change.notify_all()
 
     def over(self, name: str) -> bool:
-        with self._change:
+        with self._lock:
             queue = self._of(name)
             self._draw(queue)
             return queue.closed and not queue.unread
 
     def watch(self, name: str, source: Source) -> None:
         """Take messages from this source, too."""
-        with self._change:
+        with self._lock:
             self._of(name).source = source
 
     def news(self) -> None:
         """A source has something: whoever waits looks."""
-        with self._change:
+        with self._lock:
             self._change.notify_all()
 
     def waiting(self) -> set[str]:
         """The readers that wait for messages. `stuck` may call it."""
-        with self._change:
+        with self._lock:
             return {reader for queue in self._queues.values() for reader, count in queue.blocked.items() if count}
 
     def end(self) -> None:
-        with self._change:
+        with self._lock:
             for queue in self._queues.values():
                 queue.ending = True
                 self._settle(queue)
@@ -174,14 +176,14 @@ class Queues:
     def handle(self) -> Any:
         from isthmus.tasks.streams.line import Line, Server
 
-        with self._change:
+        with self._lock:
             if self._server is None:
                 self._server = Server(self)
         return Line, self._server.address
 
     def close(self) -> None:
         """Nobody reads or writes any more."""
-        with self._change:
+        with self._lock:
             server, self._server = self._server, None
             for queue in self._queues.values():
                 queue.closed = True
@@ -212,11 +214,11 @@ class Queues:
         if self._stuck is None or queue.closed or queue.writers or queue.source is not None:
             return
         # Whoever answers holds the program's lock, and its tasks' ends come here with it: never both the other way.
-        self._change.release()
+        self._lock.release()
         try:
             stuck = self._stuck(name)
         finally:
-            self._change.acquire()
+            self._lock.acquire()
         if stuck and not queue.writers:
             queue.ending = True
             self._settle(queue)

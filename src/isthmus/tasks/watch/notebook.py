@@ -127,7 +127,7 @@ class Extension:
 
     def seen(self) -> Seen:
         """The watcher of the program, which is started if it was not."""
-        from isthmus.tasks.program import current
+        from isthmus.tasks.current import current
 
         program = current()
         if self._seen is None or self._program is not program:
@@ -137,7 +137,7 @@ class Extension:
 
     def before(self, info: Any) -> None:
         """A cell begins."""
-        from isthmus.tasks.program import running
+        from isthmus.tasks.current import running
 
         # A program is started by its first task; then the next cell's progress is seen.
         if running() is not None or "task" in getattr(info, "raw_cell", ""):
@@ -155,7 +155,7 @@ class Extension:
         """%tasks, %tasks graph, %tasks stop."""
         from IPython.display import HTML, SVG
 
-        from isthmus.tasks.program import stop
+        from isthmus.tasks.current import stop
 
         verb = line.strip()
         if verb == "graph":

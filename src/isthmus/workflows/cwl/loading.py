@@ -36,9 +36,10 @@ def resolve(base: str, reference: str) -> str:
 
 
 class Library:
-    """The documents of one run."""
+    """The documents of one run. ``within``: the folder in which all of them must lie; "": anywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: str = "") -> None:
+        self._within = within
         self._files: dict[str, Any] = {}
         self._texts: set[str] = set()
 
@@ -50,6 +51,7 @@ class Library:
     def document(self, file: str, place: str = "") -> Any:
         """The document in a file, its imports in place. Raises Invalid."""
         if file not in self._files:
+            refuse_outside(file, self._within, place)
             text = text_of(file, place)
             self._files[file] = Map()  # a circle of imports ends here
             self._files[file] = self._expand(documents.parse(text, file), file)
@@ -96,6 +98,7 @@ class Library:
                 return self._import(node, "$import", file)
             if len(node) == 1 and "$include" in node:
                 address = resolve(file, str(node["$include"]))
+                refuse_outside(address, self._within, place_of(node, "$include"))
                 self._texts.add(address)
                 return text_of(address, place_of(node, "$include"))
             if "$mixin" in node:
@@ -129,6 +132,12 @@ class Library:
 def short(identifier: str) -> str:
     """The last part of an identifier: ``#main/step/out`` is ``out``."""
     return identifier.rpartition("#")[2].rpartition("/")[2]
+
+
+def refuse_outside(file: str, within: str, place: str = "") -> None:
+    """Raise Invalid for a file that is not within a folder (""; anywhere), whether or not there is one."""
+    if within and (is_url(file) or not os.path.normpath(file).startswith(os.path.join(within, ""))):
+        raise Invalid(f"{file} is not among the files that were given.", place=place, code="outside")
 
 
 def text_of(file: str, place: str = "") -> str:

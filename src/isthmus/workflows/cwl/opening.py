@@ -4,14 +4,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
-from isthmus.domain.errors import Invalid
-from isthmus.workflows.cwl import files, orders, reading
+from isthmus.domain.errors import Invalid, nearest
+from isthmus.workflows.cwl import files, loading, orders, reading
+from isthmus.workflows.cwl import inputs as inputs_of
 from isthmus.workflows.cwl.loading import Library
 from isthmus.workflows.cwl.model import InForce, Process, Workflow, processes
 from isthmus.workflows.cwl.translation import CwlProgram
-from isthmus.workflows.locations import path_of
+from isthmus.workflows.dataflow.graph import MISSING
+from isthmus.workflows.locations import is_far, path_of
 from isthmus.workflows.placing import Bindings
+from isthmus.workflows.work import StepFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +37,13 @@ def opened(
     *,
     basedir: str = "",
     bindings: Bindings | None = None,
+    within: str = "",
 ) -> Opened:
-    """Read a process and its inputs: a file of them, and ``--name value`` words over it. ``bindings`` are checked; they
-    may say that an input's files lie elsewhere. Raises Invalid."""
+    """Read a process and its inputs: a file of them, and ``--name value`` words over it. Raises Invalid.
+
+    ``bindings`` are checked; they may say that an input's files lie elsewhere. ``within``: a folder with all that
+    somebody else gave. Nothing outside it is read or even looked for.
+    """
     values: Any = {}
     if inputs:
         inputs = os.path.abspath(inputs)
@@ -47,9 +55,11 @@ def opened(
     if not isinstance(values, dict):
         raise Invalid("The inputs are no names and values.", place=inputs)
     where = address(process)
-    library = Library()
+    library = Library(within)
     read = reading.read(where, library)
     base = os.path.join(os.path.abspath(basedir), "-") if basedir else inputs or os.path.join(os.getcwd(), "-")
+    if within:
+        _refuse_outside(values, read, base, within)
     program = CwlProgram(read, extra=orders.requirements(values, inputs))
     if bindings is not None:
         bindings.check(program.graph)
@@ -66,6 +76,48 @@ def opened(
         strange=strange,
         documents=(*library.files, *_defaults(read)),
     )
+
+
+def check_types(opened: Opened) -> None:
+    """Raise Invalid for inputs that are missing or of another type; no expression is evaluated for that."""
+    process = opened.program.process
+    others = [each for each in opened.given if each not in process.inputs]
+    for name, parameter in process.inputs.items():
+        value = opened.given.get(name)
+        if value is None and parameter.default is not MISSING:
+            continue
+        try:
+            inputs_of.check(parameter, value, nearest(name, others))
+        except StepFailed as error:
+            raise Invalid(error.message, place=f"inputs.{name}", code="cwl-inputs") from None
+
+
+def _refuse_outside(values: dict[str, Any], process: Process, base: str, within: str) -> None:
+    """Raise Invalid where inputs, defaults or ontologies are files outside."""
+    for name, value in values.items():
+        _refuse_files(value, base, within, f"inputs.{name}")
+    for one in processes(process):
+        for schema in one.schemas:
+            loading.refuse_outside(schema, within, one.place)
+        for parameter in one.inputs.values():
+            _refuse_files(parameter.default, one.file, within, parameter.place or one.place)
+        if isinstance(one, Workflow):
+            for step in one.steps.values():
+                for each in step.inputs.values():
+                    _refuse_files(each.default, one.file, within, one.place)
+
+
+def _refuse_files(value: Any, base: str, within: str, place: str) -> None:
+    if isinstance(value, list):
+        for each in value:
+            _refuse_files(each, base, within, place)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if name in ("location", "path") and isinstance(each, str) and value.get("class") in ("File", "Directory"):
+                if not (is_far(each) or each.startswith("_:") or loading.is_url(each)):
+                    loading.refuse_outside(unquote(loading.resolve(base, each)), within, place)
+            else:
+                _refuse_files(each, base, within, place)
 
 
 def _defaults(process: Process) -> list[str]:

@@ -11,7 +11,7 @@ import pwd
 import re
 
 from isthmus.proxy import command
-from isthmus.proxy.batch import Answer, Native
+from isthmus.proxy.batch import Answer, Native, submitting
 from isthmus.proxy.batch.gridengine import parse
 from isthmus.proxy.batch.gridengine.words import REASONS, STATES
 from isthmus.proxy.errors import ProxyError
@@ -44,20 +44,7 @@ def submit(folder, argv):
     script = os.path.join(folder, "batch.sh")
     words = ["qsub", "-terse", "-N", "isthmus-" + os.path.basename(folder)] + list(argv) + [script]
     result = command.call(words, cwd=folder)
-    if result.code == 0:
-        native_id = parse.native_id(result.stdout)
-        if native_id:
-            return native_id
-        raise ProxyError(
-            "batch-unavailable",
-            "qsub ended well but printed no id: %r" % (result.stdout + result.stderr)[-500:],
-            "The job is looked for by its name.",
-            transient=True,
-        )
-    said = _said(result)
-    if result.code < 0 or UNCERTAIN.search(said):
-        raise ProxyError("batch-unavailable", said, "It is tried again.", transient=True)
-    raise ProxyError("batch-refused", said, _hint(said), transient=bool(PASSING.search(said)))
+    return submitting.native_id("qsub", result, parse.native_id, UNCERTAIN, PASSING, _hint)
 
 
 def query(ids, options):
@@ -183,12 +170,6 @@ def _accounting(words):
         return None
     command.check(["qacct"], result)
     return None
-
-
-def _said(result):
-    text = result.stderr.strip() or result.stdout.strip() or "exit code %d" % result.code
-    lines = [line.strip() for line in text.split("\n")]
-    return "; ".join(line for line in lines if line and line != "Exiting.")[-2000:]
 
 
 def _hint(said):

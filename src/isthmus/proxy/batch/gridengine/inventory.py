@@ -1,7 +1,5 @@
 """What a Grid Engine site has, as an Inventory: queues, hosts, GPUs, projects; by a short job, what nodes have."""
 
-import os
-import random
 from collections import OrderedDict
 
 from isthmus.proxy import command
@@ -100,30 +98,13 @@ def _version():
 
 def _node_facts(options):
     """What a short job says of a node: ``(facts, notes)``."""
-    workdir = options.get("workdir")
-    if not workdir or not os.path.isdir(workdir):
-        return {}, [node.NO_WORKDIR]
-    folder = os.path.join(workdir, "tmp")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, "probe-%08x" % random.SystemRandom().getrandbits(32))
-    text = node.script(options.get("api_url", ""), options.get("setup") or (), options.get("python") or "python3")
-    argv = ["qsub", "-terse", "-N", "isthmus-probe", "-S", "/bin/bash", "-j", "y", "-o", path, "-r", "n"]
-    for option, flag in (("queue", "-q"), ("project", "-P"), ("account", "-A")):
-        if options.get(option):
-            argv += [flag, str(options[option])]
-    result = command.call(argv, stdin=text, cwd=folder)
-    native_id = parse.native_id(result.stdout) if result.code == 0 else None
-    if native_id is None:
-        return {}, ["No short job could be submitted to look at a node: %s" % gridengine._said(result)]
-    try:
-        facts = node.wait_for(path)
-    finally:
-        gridengine.kill([native_id], {"force": True})
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
-    if facts is None:
-        return {}, [node.UNKNOWN]
-    notes = node.notes(facts)
-    return facts, notes
+
+    def submit(text, path, folder):
+        argv = ["qsub", "-terse", "-N", "isthmus-probe", "-S", "/bin/bash", "-j", "y", "-o", path, "-r", "n"]
+        for option, flag in (("queue", "-q"), ("project", "-P"), ("account", "-A")):
+            if options.get(option):
+                argv += [flag, str(options[option])]
+        result = command.call(argv, stdin=text, cwd=folder)
+        return parse.native_id(result.stdout) if result.code == 0 else None, command.said(result)
+
+    return node.look(options, submit, lambda native_id: gridengine.kill([native_id], {"force": True}))

@@ -13,7 +13,7 @@ import re
 from collections import OrderedDict
 
 from isthmus.proxy import command
-from isthmus.proxy.batch import Answer
+from isthmus.proxy.batch import Answer, submitting
 from isthmus.proxy.batch.slurm import accounting, commands, parse
 from isthmus.proxy.batch.slurm.words import REASONS, STATES
 from isthmus.proxy.errors import ProxyError
@@ -61,20 +61,7 @@ def submit(folder, argv):
     script = os.path.join(folder, "batch.sh")
     words = ["sbatch", "--parsable", "--job-name=isthmus-" + os.path.basename(folder)] + list(argv) + [script]
     result = command.call(words, cwd=folder, base=commands.submitting(script, argv))
-    if result.code == 0:
-        native_id = parse.native_id(result.stdout)
-        if native_id:
-            return native_id
-        raise ProxyError(
-            "batch-unavailable",
-            "sbatch ended well but printed no id: %r" % (result.stdout + result.stderr)[-500:],
-            "The job is looked for by its name.",
-            transient=True,
-        )
-    said = commands.said(result)
-    if result.code < 0 or UNCERTAIN.search(said):
-        raise ProxyError("batch-unavailable", said, "It is tried again.", transient=True)
-    raise ProxyError("batch-refused", said, _hint(said, argv), transient=bool(PASSING.search(said)))
+    return submitting.native_id("sbatch", result, parse.native_id, UNCERTAIN, PASSING, lambda said: _hint(said, argv))
 
 
 def array_limit(options):

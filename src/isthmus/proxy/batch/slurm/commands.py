@@ -63,7 +63,7 @@ def ask(argv, cluster=""):
     out = command.check(argv, result)
     if cluster and re.search(r"\berror:", result.stderr):
         # With --clusters, a cluster that can't be asked is an error on stderr and a success by the exit code.
-        raise ProxyError("batch-unavailable", said(result), transient=True)
+        raise ProxyError("batch-unavailable", command.said(result), transient=True)
     return out
 
 
@@ -92,7 +92,7 @@ def cancel(numbers, words, cluster=""):
             elif not GONE.search(line):
                 bad.append(line)
         if bad or (result.code and not errors):
-            text = "; ".join(bad[:5]) or said(result)
+            text = "; ".join(bad[:5]) or command.said(result)
             raise ProxyError("batch-unavailable", text, "It is tried again.", transient=True)
     return early
 
@@ -116,9 +116,3 @@ def submitting(script, argv):
         if variable in os.environ and not re.search(flag, directives):
             found[variable] = os.environ[variable]
     return found
-
-
-def said(result):
-    """A command's own words, on one line."""
-    text = result.stderr.strip() or result.stdout.strip() or "exit code %d" % result.code
-    return "; ".join(line.strip() for line in text.split("\n") if line.strip())[-2000:]

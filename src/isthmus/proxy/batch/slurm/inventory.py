@@ -2,7 +2,6 @@
 
 import grp
 import os
-import random
 from collections import OrderedDict
 
 from isthmus.proxy import command
@@ -179,7 +178,7 @@ def _associations(cluster):
     except ProxyError as error:
         return [], [], ["Your accounts and QOS are not known: %s" % error.message]
     if result.code:
-        said = commands.said(result).split("\n")[0]
+        said = command.said(result).split("\n")[0]
         if "disabled" in said or "not running a supported accounting_storage" in said:
             return [], [], []
         return [], [], ["Your accounts and QOS are not known: sacctmgr: %s" % said]
@@ -189,38 +188,24 @@ def _associations(cluster):
 
 def _node_facts(options, cluster, queues):
     """What a short job says of a node: ``(facts, notes)``."""
-    workdir = options.get("workdir")
-    if not workdir or not os.path.isdir(workdir):
-        return {}, [node.NO_WORKDIR]
-    folder = os.path.join(workdir, "tmp")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, "probe-%08x" % random.SystemRandom().getrandbits(32))
     words = ["--%s=%s" % (name, options[name]) for name in OF_JOBS if options.get(name)]
     usable = [queue["name"] for queue in queues if queue["up"] and queue["nodes"]]
     if options.get("partition") or not any(queue["default"] for queue in queues):
         words.append("--partition=%s" % (options.get("partition") or ",".join(usable[:1])))
-    text = node.script(options.get("api_url", ""), options.get("setup") or (), options.get("python") or "python3")
-    argv = ["sbatch", "--parsable", "--job-name=isthmus-probe", "--time=2", "--nodes=1", "--ntasks=1", "--no-requeue"]
-    argv += ["--output=" + path.replace("%", "%%")] + words
-    if cluster:
-        argv.append("--clusters=" + cluster)
-    result = command.call(argv, stdin=text, cwd=folder, base=commands.submitting(os.devnull, words))
-    native_id = parse.native_id(result.stdout) if result.code == 0 else None
-    if native_id is None:
-        return {}, ["No short job could be submitted to look at a node: sbatch: %s" % commands.said(result)]
-    try:
-        facts = node.wait_for(path)
-    finally:
-        number, cluster = parse.split_id(native_id)
-        commands.cancel([number], [], cluster)
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
-    if facts is None:
-        return {}, [node.UNKNOWN]
-    notes = node.notes(facts)
-    return facts, notes
+    fixed = ["sbatch", "--parsable", "--job-name=isthmus-probe", "--time=2", "--nodes=1", "--ntasks=1", "--no-requeue"]
+
+    def submit(text, path, folder):
+        argv = fixed + ["--output=" + path.replace("%", "%%")] + words
+        if cluster:
+            argv.append("--clusters=" + cluster)
+        result = command.call(argv, stdin=text, cwd=folder, base=commands.submitting(os.devnull, words))
+        return parse.native_id(result.stdout) if result.code == 0 else None, "sbatch: %s" % command.said(result)
+
+    def cancel(native_id):
+        number, there = parse.split_id(native_id)
+        commands.cancel([number], [], there)
+
+    return node.look(options, submit, cancel)
 
 
 def _groups():

@@ -7,6 +7,7 @@ by the program's own thread when it submits many.
 """
 
 import heapq
+import math
 import os
 import pickle
 import select
@@ -25,9 +26,10 @@ from isthmus.tasks.engines.processes.errands import Errand, Errands, Stats
 from isthmus.tasks.engines.processes.hands import AHEAD_S, Hand
 from isthmus.tasks.engines.processes.nested import stored
 from isthmus.tasks.engines.processes.nursery import Nursery
+from isthmus.tasks.engines.processes.post import Post
 from isthmus.tasks.engines.processes.store import Store
 from isthmus.tasks.failures import TaskTimedOut, WorkerLost
-from isthmus.tasks.functions import Key, key_of, newest
+from isthmus.tasks.functions import Key, newest
 from isthmus.tasks.graph import DONE, READY, SENT, WAITING, Node
 from isthmus.tasks.groups import Waiter
 from isthmus.tasks.settings import Settings, processors
@@ -64,32 +66,30 @@ class Processes:
         self._by_line: dict[int, Hand] = {}
         self._by_pid: dict[int, Hand] = {}
         self._by_number: dict[int, Hand] = {}
-        self._dirty: set[Hand] = set()
         self._stats: dict[Key, Stats] = {}
-        self._keys: dict[int, Key] = {}
         self._deadlines: list[tuple[float, int, Any]] = []
         self._solo: set[int] = set()
         self._units = 0
         self._lent = 0
         self._next_number = 0
-        self._next_call = 0
         self._closed = False
         self._full = False  # no worker has room, and nothing has changed since
         self._polled = 0.0
+        self._minds_at = 0.0  # when the thread that minds the clock wakes by itself
         self._resume = threading.Event()
         self._epoll = select.epoll()
+        self._mail = Post(self._epoll)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)  # closing an epoll wakes nobody who sleeps in it
         self._epoll.register(self._wake, select.EPOLLIN)
         self._pid = 0
-        self._forked = 0
 
     # -- life --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._forked = newest()
+        self._mail.forked = newest()
         self._nursery = Nursery(self._store, self._settings)
         if self._settings.start == "spawn":
-            self._forked = 0
+            self._mail.forked = 0
         self._epoll.register(self._nursery.line, select.EPOLLIN)
         with self._program.lock:
             for _ in range(self.workers):
@@ -131,7 +131,7 @@ class Processes:
         for worker in sorted(spare, key=_load):
             worker.leaving = True
             if not worker.calls:
-                self._post(worker, (wire.STOP,))
+                self._mail.post(worker, (wire.STOP,))
         self._dispatch()
 
     def close(self, *, kill: bool) -> None:
@@ -141,7 +141,7 @@ class Processes:
             self._closed = True
             if not kill:
                 for worker in self._workers:
-                    self._post(worker, (wire.STOP,))
+                    self._mail.post(worker, (wire.STOP,))
             for worker in self._workers:
                 self._forget(worker)
         self._resume.set()
@@ -205,13 +205,15 @@ class Processes:
     def poll(self) -> None:
         with self._program.lock:
             self._take(0)
-            self._flush()
+            self._mail.flush()
+            self._hurry()
         self._polled = time.monotonic()
         self._resume.clear()
 
     def wait(self, waiter: Waiter, timeout_s: float | None) -> bool:
         with self._program.lock:
-            self._flush()
+            self._mail.flush()
+            self._hurry()
         self._polled = 0.0
         self._resume.set()
         return waiter.block(timeout_s)
@@ -338,7 +340,7 @@ class Processes:
         idle = len(worker.calls) == len(worker.helps)
         while True:
             try:
-                call = self._call(worker, node) if type(node) is Node else self._errand(worker, node)
+                call = self._mail.call(worker, node) if type(node) is Node else self._mail.errand(worker, node)
             except Invalid as error:
                 node.sent_to = None
                 if type(node) is Node:
@@ -352,7 +354,7 @@ class Processes:
             worker.calls[call[0]] = (node, seconds)
             worker.load += seconds
             worker.batch.append(call)
-            self._dirty.add(worker)
+            self._mail.waiting.add(worker)
             if type(node) is not Node:
                 return
             time_out = node.function.options.time_out
@@ -361,7 +363,7 @@ class Processes:
             follower = self._only_follower(node, worker)
             if follower is None:
                 if idle or len(worker.batch) > 512:
-                    self._send(worker)
+                    self._mail.send(worker)
                 return
             node, seconds = follower, follower.function.seconds
 
@@ -405,97 +407,15 @@ class Processes:
         if worker is not None:
             self._assign(worker, node, node.function.seconds)
 
-    # -- messages ----------------------------------------------------------------------------------------------
-
-    def _key(self, task: Any, worker: Hand) -> Key:
-        if task.number <= self._forked:
-            return task.number  # type: ignore[no-any-return]
-        key = self._keys.get(task.number)
-        if key is None or type(key) is bytes:
-            if key is not None and key in worker.functions:
-                return key
-            key, payload = key_of(task, self._forked)
-            self._keys[task.number] = key
-            if payload is not None:
-                worker.payloads[key] = payload
-                worker.functions.add(key)
-        return key
-
-    def _call(self, worker: Hand, node: Node) -> tuple[Any, ...]:
-        task = node.function
-        encoding = node.encoding
-        outputs = node.outputs
-        inputs = None
-        if node.inputs:
-            known = worker.known
-            for version in node.inputs:
-                if version.producer is None:
-                    known[version.id] = values.wire_of(version.value)
-            inputs = [version.id for version in node.inputs]
-        if outputs is None:
-            made: Any = None
-            returns = 0
-        elif len(outputs) == 1 and encoding is None:
-            made = outputs[0].id
-            returns = 1
-        else:
-            made = [version.id for version in outputs]
-            returns = len(outputs) - (len(encoding.outs) if encoding is not None else 0)
-        sent = None
-        if encoding is not None:
-            packed = [(where, values.wire_of(value)) for where, value in encoding.packed] if encoding.packed else ()
-            sent = (encoding.refs, packed, encoding.outs, encoding.keywords)
-        return (node.id, self._key(task, worker), returns, node.args, sent, inputs, made, 0)
-
-    def _errand(self, worker: Hand, errand: Errand) -> tuple[Any, ...]:
-        key = errand.key
-        if errand.payload is not None and key not in worker.functions:
-            worker.payloads[key] = errand.payload
-            worker.functions.add(key)
-        inputs = None
-        if errand.inputs:
-            inputs = []
-            for value in errand.inputs:
-                self._next_call -= 1
-                worker.known[self._next_call] = value
-                inputs.append(self._next_call)
-        self._next_call -= 1
-        return (self._next_call, key, errand.returns, errand.args, errand.encoding, inputs, None, errand.depth)
-
-    def _send(self, worker: Hand) -> None:
-        batch = worker.batch
-        if not batch:
-            return
-        worker.batch = []
-        known, worker.known = worker.known, {}
-        payloads, worker.payloads = worker.payloads, {}
-        self._post(worker, (wire.RUN, worker.acknowledged, payloads, known, batch))
-
-    def _post(self, worker: Hand, message: tuple[Any, ...]) -> None:
-        data = wire.frame(message)
-        if worker.out:
-            worker.out += data
-            return
-        sent = 0
-        with suppress(BlockingIOError, ConnectionError):
-            sent = worker.line.send(data)
-        if sent < len(data):
-            worker.out += data[sent:]
-            with suppress(OSError, ValueError):
-                self._epoll.modify(worker.line, select.EPOLLIN | select.EPOLLOUT)
-
-    def _flush(self) -> None:
-        if self._dirty:
-            for worker in self._dirty:
-                self._send(worker)
-            self._dirty.clear()
-
     # -- what comes back ---------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         while not self._closed:
+            with self._program.lock:
+                patience = self._patience()
+                self._minds_at = math.inf if patience < 0 else time.monotonic() + patience
             try:
-                events = self._epoll.poll(self._patience())
+                events = self._epoll.poll(patience)
             except (OSError, ValueError):
                 return
             # While the program's own thread looks for results itself, two would only take turns at the lock.
@@ -506,7 +426,7 @@ class Processes:
                     return
                 self._handle(events)
                 self._mind_the_clock()
-                self._flush()
+                self._mail.flush()
 
     def _patience(self) -> float:
         """How long nothing may come before the clock is to be looked at; -1: for ever."""
@@ -517,6 +437,15 @@ class Processes:
             left = max(0.0, self._deadlines[0][0] - time.monotonic())
             wait = left if wait < 0 else min(wait, left)
         return wait
+
+    def _hurry(self) -> None:
+        """Wake who minds the clock, where it was set to wake later than there is something to mind now (locked)."""
+        if self._closed or not self._minds_at:
+            return
+        patience = self._patience()
+        if 0 <= patience < self._minds_at - time.monotonic():
+            self._minds_at = 0.0
+            os.eventfd_write(self._wake, 1)
 
     def _may_ring(self, worker: Hand) -> bool:
         """Whether it has calls queued that others might take, or results that it keeps."""
@@ -534,22 +463,19 @@ class Processes:
         for descriptor, what in events:
             worker = self._by_line.get(descriptor)
             if worker is None:
+                if descriptor == self._wake:
+                    with suppress(BlockingIOError):
+                        os.eventfd_read(self._wake)
+                    continue
                 news = news or descriptor == self._nursery.line.fileno()
                 continue
             if what & select.EPOLLOUT:
-                self._write(worker)
+                self._mail.write(worker)
             if what & ~select.EPOLLOUT:
                 self._read(worker)
         if news:
             self._hear()
         self._dispatch()
-
-    def _write(self, worker: Hand) -> None:
-        with suppress(BlockingIOError, ConnectionError):
-            sent = worker.line.send(worker.out)
-            del worker.out[:sent]
-        if not worker.out:
-            self._epoll.modify(worker.line, select.EPOLLIN)
 
     def _read(self, worker: Hand) -> None:
         with suppress(BlockingIOError):
@@ -593,7 +519,7 @@ class Processes:
                 worker.load = 0.0
                 worker.units = 0
                 if worker.leaving:
-                    self._post(worker, (wire.STOP,))
+                    self._mail.post(worker, (wire.STOP,))
             if type(node) is not Node:
                 self._errand_ended(node, code, payload, seconds)
                 continue
@@ -619,7 +545,7 @@ class Processes:
             return
         errand.state = DONE
         if errand.origin.alive:
-            self._post(errand.origin, (wire.ENDED, errand.number, code, payload))
+            self._mail.post(errand.origin, (wire.ENDED, errand.number, code, payload))
 
     def _again(self, node: Any) -> None:
         """Sent, but not run: it is ready again, or waits for its inputs again."""
@@ -682,7 +608,7 @@ class Processes:
         calls = list(worker.calls.values())
         worker.calls.clear()
         self._workers.remove(worker)
-        self._dirty.discard(worker)
+        self._mail.waiting.discard(worker)
         self._forget(worker)
         if not self._closed and not worker.leaving:
             self._hire()
@@ -731,7 +657,7 @@ class Processes:
             self._epoll.unregister(self._nursery.line)
         old = list(self._workers)
         self._nursery.close()
-        self._forked = newest()
+        self._mail.forked = newest()
         self._nursery = Nursery(self._store, self._settings)
         self._epoll.register(self._nursery.line, select.EPOLLIN)
         for worker in old:

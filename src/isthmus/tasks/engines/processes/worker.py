@@ -16,12 +16,13 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
-from isthmus.tasks import program as programs
 from isthmus.tasks.calls import PLAIN, Encoding, arguments, results
+from isthmus.tasks.current import install
 from isthmus.tasks.engines.processes import values, wire
 from isthmus.tasks.engines.processes.store import Store
 from isthmus.tasks.failures import TaskError, noted
 from isthmus.tasks.functions import body_of, of_key
+from isthmus.tasks.program import Program
 from isthmus.tasks.settings import Settings
 from isthmus.tasks.watch import unwatched
 
@@ -288,7 +289,7 @@ def main(line: socket.socket, bell: socket.socket, store: Store, number: int, se
             worker.nested = Nested(program, worker)
             return worker.nested
 
-        programs.install(programs.Program(unwatched(settings), nested))
+        install(Program(unwatched(settings), nested))
         worker.run()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the program has gone

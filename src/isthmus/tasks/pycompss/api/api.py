@@ -7,20 +7,20 @@ import logging
 import os
 from typing import Any
 
-from isthmus.tasks import program as programs
 from isthmus.tasks import verbs
+from isthmus.tasks.current import current, stop
 from isthmus.tasks.failures import TaskCancelled
 from isthmus.tasks.groups import TaskGroup
 
 
 def compss_start(log_level: str = "off", tracing: bool = False, interactive: bool = False, **options: Any) -> None:
     """Start the runtime, if it is not running."""
-    programs.current()
+    current()
 
 
 def compss_stop(code: int = 0, _hard_stop: bool = False) -> None:
     """Wait for all tasks and stop the runtime; with another code than 0, cancel what is left."""
-    programs.stop(kill=_hard_stop or code != 0)
+    stop(kill=_hard_stop or code != 0)
 
 
 def compss_file_exists(*file_name: Any) -> Any:
@@ -84,7 +84,7 @@ def compss_cancel_group(group_name: str) -> None:
 
 def compss_snapshot() -> None:
     """Write a checkpoint of all that has ended."""
-    programs.current().snapshot()
+    current().snapshot()
 
 
 def compss_wait_on(*args: Any, **kwargs: Any) -> Any:
@@ -105,17 +105,17 @@ def compss_get_number_of_resources() -> int:
 
 def compss_request_resources(num_resources: int, group_name: str | None = None) -> None:
     """Ask for more workers."""
-    programs.current().resize(num_resources)
+    current().resize(num_resources)
 
 
 def compss_free_resources(num_resources: int, group_name: str | None = None) -> None:
     """Give workers back."""
-    programs.current().resize(-num_resources)
+    current().resize(-num_resources)
 
 
 def compss_set_wall_clock(wall_clock_limit: int) -> None:
     """Cancel what is left when so many seconds are over."""
-    programs.current().limit_time(float(wall_clock_limit))
+    current().limit_time(float(wall_clock_limit))
 
 
 def compss_add_logger(logger_name: str) -> None:
