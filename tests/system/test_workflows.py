@@ -161,6 +161,21 @@ def _jobs(slurm: SlurmCluster) -> set[str]:
     return {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
 
 
+def test_an_interrupt_ends_the_jobs_at_sites_too(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    desk = Desk(tmp_path, {"write": "local"})
+    text = HYBRID.replace('\'sleep "$1"; echo "$0";', f'\'echo $$ > {pid}; sleep 1000; echo "$0";')
+    assert text != HYBRID
+    (tmp_path / "hybrid.cwl").write_text(text)
+    (tmp_path / "in.json").write_text(json.dumps({"texts": ["a"], "pause": "0"}))
+    process = desk.start("run", "hybrid.cwl", "in.json", "-b", "bindings.yaml", "--outdir", "out")
+    wait_for(lambda: pid.exists() and pid.read_text().strip(), "the step to run", deadline_s=120)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists(), "it has ended before the driver has"
+
+
 def test_a_job_of_a_server_drives_a_run_and_another_attempt_goes_on_with_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path, {"write": "local"})
     (tmp_path / "in.json").write_text(json.dumps({"texts": ["a b", "c", "d e f"], "pause": "3"}))

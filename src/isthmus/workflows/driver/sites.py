@@ -43,6 +43,7 @@ CODE, OUTSIDE = f"{OWN}/code", f"{OWN}/outside/"
 GATHER_S = 0.02  # how long a submission waits for others to go with it
 MOST_AT_ONCE = 1000
 AWAY_S = 2.0
+ENDING_S = 60.0  # a site that is away would keep an interrupted driver here longer
 TEXT_BYTES = 64 << 10
 MOST_TEXT = 96 << 10  # of texts in a job's variables: the kernel allows 128 KiB in one
 RUN, TASK, KEY = "isthmus.run", "isthmus.task", "isthmus.key"
@@ -184,13 +185,16 @@ class AtSites:
             raise InputsGone(view.message, tuple(gone))
 
     async def end(self, *, kill: bool) -> None:
-        """Nothing more is waited for; with ``kill`` the jobs that run are ended."""
-        live = list(self._live)
+        """Nothing more is waited for; with ``kill`` the jobs of this run are ended first, those too of which it is not
+        known yet that they were made. A control plane in this process could not end them later."""
         for task in (self._sending, self._looking, *self._datasets.values(), *self._fetches.values()):
             if task is not None:
                 task.cancel()
-        if kill and live:
-            await self.client.jobs.kill(*live)
+        if kill:
+            live = [job.id async for job in self.client.jobs.all(label={RUN: self._run}) if not job.state.ended]
+            if live:
+                await self.client.jobs.kill(*live)
+                await self.client.jobs.wait_many(live, timeout_s=ENDING_S)
         for kept in self._secrets.values():
             with contextlib.suppress(IsthmusError):
                 await self.client.secrets.remove(await kept)
