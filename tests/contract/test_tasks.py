@@ -288,6 +288,24 @@ def test_an_object_that_was_waited_for_shows_the_change_under_its_other_names(en
     assert (other == np.eye(8)).all()
 
 
+class Holder:
+    def __init__(self):
+        self.parts = {"first": [np.zeros(5000)]}
+
+
+@task(holder=INOUT)
+def fill(holder, number):
+    holder.parts["first"][0][number] = number
+
+
+def test_arrays_within_objects_are_changed_by_tasks(engine):
+    holder = Holder()
+    for number in range(1, 4):
+        fill(holder, number)
+    assert wait_on(holder).parts["first"][0][:4].tolist() == [0, 1, 2, 3]
+    holder.parts["first"][0][0] = 7  # the program's own again
+
+
 def test_large_arrays_travel(engine):
     a = np.arange(2_000_000.0).reshape(1000, 2000)
     assert (wait_on(add(a, 1)) == a + 1).all()

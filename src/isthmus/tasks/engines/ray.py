@@ -9,6 +9,7 @@ Ends are told by Ray's own thread, which must not wait for the program's lock: w
 thread. So a thread of ours takes them, as many at once as there are.
 """
 
+import copy
 import pickle
 import queue
 import struct
@@ -99,11 +100,35 @@ def _runs(task: Any) -> Callable[..., Any]:
 
 
 def _own(value: Any) -> Any:
-    """Ray's arrays are read-only views of its store; a task may change what it is given."""
-    flags = getattr(value, "flags", None)
-    if flags is not None and type(value).__module__ == "numpy" and not flags.writeable:
-        return value.copy()
-    return value
+    """Ray's arrays are read-only views of its store; a task may change what it is given, and what stands in it."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if _is_array(value):
+        return value if value.flags.writeable else value.copy()
+    if kind is list or kind is tuple:
+        return kind(_own(item) for item in value)
+    if kind is dict:
+        return {key: _own(item) for key, item in value.items()}
+    return copy.deepcopy(value) if _holds_views(value, set()) else value
+
+
+def _is_array(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and hasattr(value, "flags")
+
+
+def _holds_views(value: Any, seen: set[int]) -> bool:
+    """Whether an array that can't be written stands somewhere in it, as far as attributes and containers show."""
+    kind = type(value)
+    if kind in PLAIN or id(value) in seen:
+        return False
+    if _is_array(value):
+        return not value.flags.writeable
+    seen.add(id(value))
+    if kind is list or kind is tuple:
+        return any(_holds_views(item, seen) for item in value)
+    parts = value if kind is dict else getattr(value, "__dict__", None)
+    return isinstance(parts, dict) and any(_holds_views(item, seen) for item in parts.values())
 
 
 def _unpacked(packed: Any, inputs: Sequence[Any]) -> Any:
