@@ -862,7 +862,7 @@ def test_tasks_and_axe_on_every_page(signed_in: SignedIn, client: Client, own: s
 
 
 TOLD = """#!/bin/sh
-cat >> "$ISTHMUS_METRICS" <<'end'
+cat >> "$ISTHMUS_REPORT" <<'end'
 {"workflow/step/prepare/order": 0, "workflow/step/prepare/started": 2, "workflow/step/prepare/done": 2}
 {"workflow/step/train/order": 1, "workflow/step/train/fit/order": 2, "workflow/step/train/fit/started": 3}
 {"workflow/step/train/fit/done": 1, "workflow/step/train/fit/wall_s": 4, "workflow/step/train/fit/end_s": 5}
