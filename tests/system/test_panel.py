@@ -855,6 +855,8 @@ def test_tasks_and_axe_on_every_page(signed_in: SignedIn, client: Client, own: s
             if fault["impact"] in ("serious", "critical"):
                 found.append((path, fault["id"], [node["html"][:200] for node in fault["nodes"]][:3]))
         page.set_viewport_size({"width": 390, "height": 844})
+        if path.startswith("/jobs/"):  # its curves are drawn for the width that they find
+            page.reload()
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if wide > 0:
             found.append((path, f"{wide} px too wide on a phone", []))
