@@ -99,13 +99,16 @@ class Drive:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._finish: Finish | None = None
+        self._broken: Exception | None = None  # a fault of ours in something that was begun
 
     async def run(self, inputs: Mapping[str, Any]) -> Finish:
-        """Drive it to its end. When cancelled, what runs is ended first."""
+        """Drive it to its end. When cancelled, or where something of ours fails, what runs is ended first."""
         self._todo.extend(self._machine.begin(inputs))
         try:
             while True:
                 self._wake.clear()
+                if self._broken is not None:
+                    raise self._broken
                 self._carry_out()
                 self._start_what_fits()
                 if self._finish is not None and not self._todo:
@@ -180,7 +183,10 @@ class Drive:
         """Do something that takes a while, and then look at what there is to do."""
 
         async def done() -> None:
-            await work
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001  (no step's failure: raised by run, or nobody hears of it)
+                self._broken = self._broken or error
             self._wake.set()
 
         task = asyncio.ensure_future(done())

@@ -285,7 +285,8 @@ class Here:
 
     def _clean(self, cleanup: list[str]) -> None:
         if cleanup:
-            subprocess.run(cleanup, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what it can't remove, the engine keeps
+                subprocess.run(cleanup, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
 
     def _log(self, base: str, work: Work) -> tuple[str, str]:
         """The end of what it said, and where all of it is."""
