@@ -292,7 +292,7 @@ def test_several_files_and_a_folder_go_up_as_one(signed_in: SignedIn, client: Cl
     page.get_by_role("button", name="Upload").click()
     expect(page).to_have_url(re.compile(rf"/datasets/two-{own}@1$"))
     with page.expect_download() as got:
-        page.get_by_role("link", name="Download").click()
+        page.get_by_role("link", name="Download as tar").click()
     with tarfile.open(got.value.path()) as tar:
         assert tar.getnames() == ["Z", "a.csv"]
         content = tar.extractfile("Z")
