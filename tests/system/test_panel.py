@@ -612,7 +612,7 @@ def test_strange_names_stay_harmless_and_readable(signed_in: SignedIn, client: C
     script = (
         "#!/bin/sh\n"
         'echo "isthmus: <i>loss</i>=1 step=1"\n'
-        'echo \'{"<b>bold</b>": 2.5, "step": 1}\' >> "$ISTHMUS_METRICS"\n'
+        'echo \'{"<b>bold</b>": 2.5, "step": 1}\' >> "$ISTHMUS_REPORT"\n'
         "echo '<script>alert(2)</script> \u202etxet \U0001f600'\n"
         "printf '<b>x</b>,\"q\"\\n1,<script>alert(3)</script>\\n' > '<b>\U0001f600 שלום.csv'\n"
     )
