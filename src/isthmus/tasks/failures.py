@@ -4,6 +4,7 @@ A task that raises gives its own exception, with notes that say which task it wa
 traceback that it had where it ran. What ended without an exception of its own raises one of these.
 """
 
+import pickle
 import reprlib
 import traceback
 from collections.abc import Mapping, Sequence
@@ -61,4 +62,27 @@ def noted(error: BaseException, task: str, args: Sequence[Any], kwargs: Mapping[
         frames = traceback.format_tb(error.__traceback__)[1:]
         if frames:
             error.add_note("Where it ran:\n" + "".join(frames).rstrip())
+    return error
+
+
+def portable(error: BaseException) -> bytes:
+    """The exception, pickled; where it can't be, one that says the same."""
+    try:
+        data = pickle.dumps(error, 5)
+        pickle.loads(data)
+        return data
+    except Exception:  # noqa: BLE001  (a user's exception may do anything when it is pickled)
+        stand_in = TaskError(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            stand_in.add_note(note)
+        return pickle.dumps(stand_in, 5)
+
+
+def brought(payload: bytes) -> BaseException:
+    """The exception that `portable` has pickled elsewhere."""
+    try:
+        error = pickle.loads(payload)
+    except Exception as trouble:  # noqa: BLE001  (a user's exception may do anything when it is unpickled)
+        return RuntimeError(f"A task raised an exception that can't be unpickled here: {trouble}")
+    assert isinstance(error, BaseException)
     return error

@@ -6,7 +6,7 @@ from typing import Any
 
 from isthmus.tasks.calls import Encoding, arguments, fill, results
 from isthmus.tasks.declaration import Task
-from isthmus.tasks.failures import TaskError, noted
+from isthmus.tasks.failures import TaskError, noted, portable
 from isthmus.tasks.functions import body_of
 
 OK, RAISED = "ok", "raised"
@@ -26,8 +26,6 @@ def call(task: Task, args: Any, encoding: Any, returns: int, inputs: Sequence[by
 
 def perform(piece: bytes) -> bytes:
     """Make the call here: (OK, the values, each packed) or (RAISED, the exception, pickled)."""
-    from isthmus.tasks.engines.processes.worker import portable
-
     name = "the task"
     filled: Sequence[Any] = ()
     keywords: dict[str, Any] = {}

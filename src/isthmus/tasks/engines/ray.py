@@ -25,7 +25,7 @@ from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.tasks.calls import PLAIN, Encoding, arguments, fill, results
 from isthmus.tasks.declaration import RETRY
 from isthmus.tasks.engines.pilot import Pilots, have_token
-from isthmus.tasks.failures import TaskError, TaskTimedOut, WorkerLost, noted
+from isthmus.tasks.failures import TaskError, TaskTimedOut, WorkerLost, brought, noted, portable
 from isthmus.tasks.functions import body_of
 from isthmus.tasks.futures import Future
 from isthmus.tasks.graph import DONE, READY, SENT, WAITING, Node
@@ -80,8 +80,6 @@ def run(task: Any, sent: bytes, *given: Any) -> Any:
         value = body(*filled, **keywords)
         values = results(value, returns, described, filled, keywords, task.name)
     except BaseException as error:  # noqa: BLE001  (a task's SystemExit is the task's own end)
-        from isthmus.tasks.engines.processes.worker import portable
-
         if isinstance(error, SystemExit | KeyboardInterrupt):
             error = TaskError(f"The task ended with {type(error).__name__}: {error}")
         said = _RAISED + portable(noted(error, task.name, filled, keywords))
@@ -332,7 +330,7 @@ class RayEngine:
         elif said[:1] == _OK:
             self._program.finished(node, values, _SECONDS.unpack(said[1:])[0])
         elif said[:1] == _RAISED:
-            self._program.failed(node, _exception(said[1:]))
+            self._program.failed(node, brought(said[1:]))
         elif node.waiting == 0:
             node.state = READY
             self._send(node)
@@ -417,12 +415,3 @@ def _again(node: Node) -> int:
 
 def _itself(value: Any) -> Any:
     return value
-
-
-def _exception(payload: bytes) -> BaseException:
-    try:
-        error = pickle.loads(payload)
-    except Exception as trouble:  # noqa: BLE001  (a user's exception may do anything when it is unpickled)
-        return RuntimeError(f"A task raised an exception that can't be unpickled here: {trouble}")
-    assert isinstance(error, BaseException)
-    return error

@@ -28,7 +28,7 @@ from isthmus.tasks.engines.processes.nested import stored
 from isthmus.tasks.engines.processes.nursery import Nursery
 from isthmus.tasks.engines.processes.post import Post
 from isthmus.tasks.engines.processes.store import Store
-from isthmus.tasks.failures import TaskTimedOut, WorkerLost
+from isthmus.tasks.failures import TaskTimedOut, WorkerLost, brought
 from isthmus.tasks.functions import Key, newest
 from isthmus.tasks.graph import DONE, READY, SENT, WAITING, Node
 from isthmus.tasks.groups import Waiter
@@ -532,7 +532,7 @@ class Processes:
                 finished(node, stored(self._store, code, payload), seconds, worker.number)
             elif code == wire.RAISED:
                 self._solo.discard(id(node))
-                self._program.failed(node, _exception(payload))
+                self._program.failed(node, brought(payload))
             else:
                 self._again(node)
 
@@ -693,12 +693,3 @@ class Processes:
 
 def _load(worker: Hand) -> float:
     return worker.load
-
-
-def _exception(payload: bytes) -> BaseException:
-    try:
-        error = pickle.loads(payload)
-    except Exception as trouble:  # noqa: BLE001  (a user's exception may do anything when it is unpickled)
-        return RuntimeError(f"A task raised an exception that can't be unpickled here: {trouble}")
-    assert isinstance(error, BaseException)
-    return error

@@ -6,7 +6,6 @@ behind a long one; it sends what results there are, and gives back what was not 
 """
 
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -20,7 +19,7 @@ from isthmus.tasks.calls import PLAIN, Encoding, arguments, results
 from isthmus.tasks.current import install
 from isthmus.tasks.engines.processes import values, wire
 from isthmus.tasks.engines.processes.store import Store
-from isthmus.tasks.failures import TaskError, noted
+from isthmus.tasks.failures import TaskError, noted, portable
 from isthmus.tasks.functions import body_of, of_key
 from isthmus.tasks.program import Program
 from isthmus.tasks.settings import Settings
@@ -250,19 +249,6 @@ class Worker:
                 self.take(message)
             else:
                 self._put_by.append(message)  # for the working thread, when it looks
-
-
-def portable(error: BaseException) -> bytes:
-    """The exception, pickled; where it can't be, one that says the same."""
-    try:
-        data = pickle.dumps(error, 5)
-        pickle.loads(data)
-        return data
-    except Exception:  # noqa: BLE001  (a user's exception may do anything when it is pickled)
-        stand_in = TaskError(f"{type(error).__name__}: {error}")
-        for note in getattr(error, "__notes__", ()):
-            stand_in.add_note(note)
-        return pickle.dumps(stand_in, 5)
 
 
 def _output() -> None:
