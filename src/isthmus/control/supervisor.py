@@ -59,6 +59,7 @@ GATHER_S = 0.03  # what becomes free within this time is given away in one cycle
 LEARN_S = 60.0  # between looks at what is known beside the sites' rows, while attempts begin or end
 LEARN_IDLE_S = 900.0  # between them, where nothing happens: use of long ago counts less
 VISIT_S = 5.0  # between looks for sites to ask, though nothing of ours is there
+LONGEST_VISIT_S = 30.0  # between questions to one of them that goes on being full
 PROBED = 0  # stands for whoever probed the site, until a worker has asked it
 KEEP_S = 7 * 86400.0  # folders of ended attempts at their sites
 
@@ -74,6 +75,7 @@ class Place:
         self.others = {PROBED: snapshot.used_jobs}  # other jobs there, by who saw them
         self.troubles: dict[int, str] = {}
         self.visit: asyncio.Task[None] | None = None
+        self.visit_every, self.visit_at = VISIT_S, 0.0  # rarer while a full site says the same; by the monotonic clock
 
 
 class Supervisor:
@@ -174,8 +176,9 @@ class Supervisor:
         """Ask sites at which nothing of ours is, where what was last seen of them keeps jobs away."""
         while True:
             await self.clock.sleep(VISIT_S)
+            now = self.clock.monotonic()
             for place in list(self._places.values()):
-                full = self._backlog.ready and any(place.others.values())
+                full = self._backlog.ready and any(place.others.values()) and now >= place.visit_at
                 away = place.snapshot.health is Health.UNREACHABLE
                 asked = any(worker.live for worker in place.workers.values())
                 if (full or away) and not asked and place.visit is None:
@@ -183,13 +186,19 @@ class Supervisor:
                     place.visit = self._group.create_task(self._visit_one(place))
 
     async def _visit_one(self, place: Place) -> None:
+        before = dict(place.others)
         try:
             users = [user_id for user_id in place.others if user_id != PROBED] or list(place.workers)
             for user_id in users or self._sessions.owners_of(place.row.id)[:1]:
                 await self._worker(place, user_id).ask()
         finally:
             place.visit = None
-        self._freed.set()
+        if sum(place.others.values()) != sum(before.values()):
+            place.visit_every = VISIT_S
+            self._freed.set()
+        else:
+            place.visit_every = min(2 * place.visit_every, LONGEST_VISIT_S)
+        place.visit_at = self.clock.monotonic() + place.visit_every
 
     async def _learn(self) -> None:
         """Ask for the sites' figures, and take in what is known, now and then and when somebody changed the rules."""
