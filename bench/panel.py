@@ -173,6 +173,7 @@ PATHS = {
     "a site": "/sites/s1",
     "events": "/events",
     "submit": "/submit",
+    "workflows": "/workflows",
     "compare": "/compare?job=1&job=2&job=3",
     "datasets": "/datasets",
     "people": "/people",
