@@ -150,7 +150,7 @@ async def hand_in(visitor: Visitor) -> Response:
                 )
         except IsthmusError as error:
             draft.blame(error, folder)
-            return await _page(visitor, draft, status=error.status)
+            return await _page(visitor, draft, status=error.status, sent=bool(form.get("send")))
     return visitor.go(f"/workflows/{job.id}", said=f"The run is job {job.id}.")
 
 
@@ -278,13 +278,20 @@ def _relocated(value: Any, data: dict[str, str]) -> Any:
 
 
 async def _page(
-    visitor: Visitor, draft: Draft, *, status: int = 200, checked: Checked | None = None, cloned: int = 0
+    visitor: Visitor,
+    draft: Draft,
+    *,
+    status: int = 200,
+    sent: bool = False,
+    checked: Checked | None = None,
+    cloned: int = 0,
 ) -> Response:
     sites = await visitor.services.sites.list(visitor.caller)
     return visitor.page(
         "workflow-new.html",
         status=status,
         draft=draft,
+        sent=sent,
         rows=[*draft.files, *([("", "")] if len(draft.files) < MOST_FILES else [])],
         checked=checked,
         cloned=cloned,
