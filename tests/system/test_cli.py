@@ -478,6 +478,20 @@ def test_a_site_over_ssh_is_added_step_by_step(isthmus: Isthmus, ssh_server: Ssh
     ran = isthmus("run", "--on", "box", "whoami")
     assert (ran.code, ran.out) == (0, f"{ssh_server.user.name}\n"), ran.err
     assert isthmus("site", "key", "box").out.split()[1] == key.split()[1]
+    # What is said of it changes in place: its pinned host keys stay, and no machine comes in without one.
+    spec = isthmus("site", "show", "box", "-o", "json").data["spec"]
+    hops = [{name: value for name, value in hop.items() if name != "host_key"} for hop in spec["reach"]["hops"]]
+    said = {"kind": "ssh", "labels": {"location": "DE"}, "reach": {**spec["reach"], "hops": hops}}
+    Path("box.yaml").write_text(json.dumps({**said, "workdir": spec["workdir"]}))
+    changed = isthmus("site", "update", "box", "box.yaml", "-o", "json")
+    assert changed.code == 0, changed.err
+    assert changed.data["spec"]["labels"] == {"location": "DE"}
+    assert changed.data["spec"]["reach"] == spec["reach"]
+    ran = isthmus("run", "--on", "box", "whoami")
+    assert (ran.code, ran.out) == (0, f"{ssh_server.user.name}\n"), ran.err
+    Path("other.yaml").write_text(json.dumps({**said, "reach": {"hops": [{"host": "127.0.0.2"}]}}))
+    refused = isthmus("site", "update", "box", "other.yaml")
+    assert refused.code != 0 and "reach.hops[0].host_key: The host key of 127.0.0.2:22 is not known." in refused.err
     assert isthmus("site", "remove", "box").code == 0
 
 
