@@ -1,4 +1,4 @@
-"""YAML and JSON documents that remember where each value is written, read by YAML 1.2's core schema.
+"""YAML and JSON documents that remember where each value is written, read and written by YAML 1.2's core schema.
 
 No surprises of YAML 1.1: no dates, octals, or yes and no in place of texts; a name that stands twice is refused.
 """
@@ -68,6 +68,25 @@ def _loader() -> Any:
 
 
 _Loader = _loader()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines stand as lines; those that YAML 1.1 or 1.2 would take for something else, in quotes."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    char: [*yaml.SafeDumper.yaml_implicit_resolvers.get(char, ()), *RESOLVERS.get(char, ())]
+    for char in yaml.SafeDumper.yaml_implicit_resolvers.keys() | RESOLVERS.keys()
+}
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
+def written(plain: Any) -> str:
+    """Plain data in YAML, as a person would write it; `parse` gives the same back."""
+    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def parse(text: str, file: str) -> Any:

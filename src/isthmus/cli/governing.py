@@ -161,15 +161,14 @@ def _placed(file: str, read: Callable[[], T]) -> T:
 
 
 def _rules(found: "RulesView") -> None:
-    import yaml
-
     from isthmus import codec
+    from isthmus.documents import written
 
     by = f"version {found.version}, by {found.changed_by} at {output.when(found.changed_at)}"
     print(f"# {by}" if found.version else "# nobody wrote any: every site by priority, the usual weights")
     text = codec.changed(found.rules)
     if text:
-        print(yaml.safe_dump(text, sort_keys=False, allow_unicode=True), end="")
+        print(written(text), end="")
 
 
 def _prices(found: "CatalogueView", name: str) -> None:

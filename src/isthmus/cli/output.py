@@ -48,14 +48,18 @@ def show(value: Any, kind: Any, form: Format, as_text: Callable[[], None]) -> No
         return
     from isthmus import codec
 
-    plain = codec.to_plain(value, kind)
+    data(codec.to_plain(value, kind), form)
+
+
+def data(plain: Any, form: Format) -> None:
+    """Print plain data as JSON or YAML."""
     if form is Format.JSON:
         json.dump(plain, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
-        import yaml
+        from isthmus.documents import written
 
-        yaml.safe_dump(plain, sys.stdout, sort_keys=False, allow_unicode=True)
+        sys.stdout.write(written(plain))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:

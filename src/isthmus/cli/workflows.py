@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli import serverruns
+from isthmus.cli import output, serverruns
 from isthmus.cli.output import Format, Output, note
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ def validate(
         note(f"isthmus: {told}")
     if form is not Format.TABLE:
         graph = opened.program.graph
-        _print({"process": opened.address, "inputs": [*graph.inputs], "outputs": [*graph.outputs]}, form)
+        output.data({"process": opened.address, "inputs": [*graph.inputs], "outputs": [*graph.outputs]}, form)
         return
     print(f"{process}: good")
 
@@ -399,7 +399,7 @@ def show(run: Run, form: Output = Format.TABLE, server: Server = False) -> None:
     facts, entries = _read(run)
     rows = [_row(entry) for entry in entries]
     if form is not Format.TABLE:
-        _print({**_brief(facts), "tasks": rows}, form)
+        output.data({**_brief(facts), "tasks": rows}, form)
         return
     print(f"{facts['run']}: {facts['state']}  {_took(facts)}  {facts['process']}")
     for failure in facts.get("failures") or ():
@@ -424,7 +424,7 @@ def explain(
         raise NotFound(f"The run has no task {task!r}.", hint=nearest(task, [entry.task for entry in entries]))
     said = explained(found, facts, Runs())
     if form is not Format.TABLE:
-        _print({"task": task, "state": found.state, "why": said}, form)
+        output.data({"task": task, "state": found.state, "why": said}, form)
         return
     print(f"{task}: {found.state}")
     for line in said:
@@ -441,7 +441,7 @@ def report(run: Run, form: Output = Format.TABLE, server: Server = False) -> Non
 
     facts, entries = _read(run)
     if form is not Format.TABLE:
-        _print({**_brief(facts), **summary(facts, entries)}, form)
+        output.data({**_brief(facts), **summary(facts, entries)}, form)
         return
     for line in lines(facts, entries):
         print(line)
@@ -459,7 +459,7 @@ def graph(
 
     drawn = opening.opened(process).program.graph
     if form is not Format.TABLE:
-        _print(waits(drawn), form)
+        output.data(waits(drawn), form)
         return
     text = svg(drawn)
     if to is None:
@@ -489,7 +489,7 @@ def clean(
                 chosen.append(each)
     freed = sum(known.remove(each) for each in chosen)
     if form is not Format.TABLE:
-        _print({"removed": chosen, "bytes": freed}, form)
+        output.data({"removed": chosen, "bytes": freed}, form)
         return
     print(f"{len(chosen)} runs removed, {freed / 1e6:.1f} MB")
 
@@ -532,21 +532,9 @@ def _took(facts: dict[str, Any]) -> str:
     return f"{(facts.get('ended') or time.time()) - facts['started']:.1f} s"
 
 
-def _print(value: Any, form: Format) -> None:
-    if form is Format.JSON:
-        json.dump(value, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    else:
-        import yaml
-
-        yaml.safe_dump(value, sys.stdout, sort_keys=False)
-
-
 def _show(rows: list[dict[str, Any]], form: Format, columns: list[str], shown: Any) -> None:
     if form is not Format.TABLE:
-        _print(rows, form)
+        output.data(rows, form)
         return
     texts = [[str(shown(row).get(name) or "") for name in columns] for row in rows]
-    widths = [max([len(name), *(len(text[at]) for text in texts)]) for at, name in enumerate(columns)]
-    for line in ([name.upper() for name in columns], *texts):
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    output.table([name.upper() for name in columns], texts)

@@ -14,12 +14,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
 from starlette.datastructures import MultiDict
 
+from isthmus.documents import written
 from isthmus.domain.errors import Invalid
 from isthmus.domain.units import Bytes, Seconds, show_bytes, show_seconds
-from isthmus.panel.rendering import written
+from isthmus.panel import fields
 
 ROW = re.compile(r"^(?P<list>[a-z_.]+)\[(?P<row>\d+)\]\.(?P<field>[a-z_]+)$")
 MAX_ROWS = 500
@@ -109,7 +109,7 @@ def _read(one: Field, typed: MultiDict) -> Any:
         case "rows":
             return [_row(one, number, row, typed) for number, row in enumerate(_indices(one.name, typed))]
         case "yaml":
-            return _yaml(one.name, text)
+            return fields.document(text, one.name) if text else None
         case "number":
             return _number(one.name, text)
         case "moment":
@@ -134,22 +134,12 @@ def _number(name: str, text: str) -> int | float | None:
     try:
         return int(text)
     except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            raise Invalid(f"{text[:40]!r} is not a number.", place=name) from None
+        return fields.number(text, name)
 
 
 def _moment(text: str) -> str:
     """As the browser's own field gives it, which is UTC here, or as a person writes it with its zone."""
     return f"{text}Z" if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text) else text
-
-
-def _yaml(name: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text) if text else None
-    except yaml.YAMLError as error:
-        raise Invalid(f"This is not YAML: {str(error).splitlines()[0]}.", place=name) from None
 
 
 def _row(one: Field, number: int, index: int, typed: MultiDict) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from isthmus import codec
 from isthmus.control.jobs import JobFilter
+from isthmus.documents import written
 from isthmus.domain.errors import IsthmusError
 from isthmus.domain.states import JobState
 from isthmus.domain.users import Event
@@ -18,7 +19,6 @@ from isthmus.domain.views import JobView, Series
 from isthmus.panel import tasks, words
 from isthmus.panel.jobs import done_to
 from isthmus.panel.logs import tail_of
-from isthmus.panel.rendering import written
 from isthmus.panel.visitor import Pages, Visitor
 
 pages = Pages()

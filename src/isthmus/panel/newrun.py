@@ -23,10 +23,10 @@ from starlette.responses import Response
 from isthmus.client import AsyncClient
 from isthmus.client.config import Config
 from isthmus.control.rights import require
+from isthmus.documents import written
 from isthmus.domain.artefacts import ArtefactKind
 from isthmus.domain.errors import Invalid, IsthmusError, NotFound
 from isthmus.domain.users import Role, Scope
-from isthmus.panel.rendering import written
 from isthmus.panel.visitor import Pages, Visitor
 from isthmus.workflows import bindings as binding_files
 from isthmus.workflows import drawing, planning, submission

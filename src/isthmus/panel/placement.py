@@ -1,19 +1,18 @@
 """Placement: its rules, metrics with their present figures, prices, policies; what if something changed."""
 
 from datetime import UTC, datetime
-from typing import Any
 
-import yaml
 from starlette.datastructures import MultiDict
 from starlette.responses import Response
 
 from isthmus import codec
 from isthmus.client import catalogues
 from isthmus.control.governing import Governing
+from isthmus.documents import written
 from isthmus.domain import when
 from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.domain.placement import Rules, WhatIf
-from isthmus.panel.rendering import written
+from isthmus.panel import fields
 from isthmus.panel.visitor import Pages, Visitor
 from isthmus.placement.scores import WEIGHTS
 
@@ -66,7 +65,7 @@ async def set_rules(visitor: Visitor) -> Response:
     """Let other rules hold."""
     form = await visitor.form()
     try:
-        rules = codec.read(Rules, _yaml(str(form.get("rules", "")), "rules") or {})
+        rules = codec.read(Rules, fields.document(str(form.get("rules", "")), "rules") or {})
         await visitor.services.governing.set_rules(visitor.caller, rules, _version(form))
     except IsthmusError as error:
         return await _page(visitor, form=form, fault=error, of="rules")
@@ -144,14 +143,16 @@ def _change(typed: MultiDict, sites: list[str]) -> WhatIf:
     for job, text, _ in of_jobs("constraint"):
         constraints[job] = (*constraints.get(job, ()), text)
     return WhatIf(
-        nodes={name: _whole(text, f"nodes:{name}") for name in sites if (text := _text(typed, f"nodes:{name}"))},
+        nodes={name: fields.whole(text, f"nodes:{name}") for name in sites if (text := _text(typed, f"nodes:{name}"))},
         without=tuple(name for name in sites if typed.get(f"without:{name}")),
         policies={name: text for name in sites if (text := _text(typed, f"policy:{name}"))},
-        weights={name: _number(text, f"weight:{name}") for name in WEIGHTS if (text := _text(typed, f"weight:{name}"))},
+        weights={
+            name: fields.number(text, f"weight:{name}") for name in WEIGHTS if (text := _text(typed, f"weight:{name}"))
+        },
         deadlines={job: when.parse(text, place, now) for job, text, place in of_jobs("deadline")},
-        priorities={job: _whole(text, place) for job, text, place in of_jobs("priority")},
+        priorities={job: fields.whole(text, place) for job, text, place in of_jobs("priority")},
         constraints=constraints,
-        show=tuple(_whole(job, f"job[{row}].id") for row, job in jobs.items() if job),
+        show=tuple(fields.whole(job, f"job[{row}].id") for row, job in jobs.items() if job),
     )
 
 
@@ -173,31 +174,7 @@ def _text(typed: MultiDict, name: str) -> str:
     return str(typed.get(name, "")).strip()
 
 
-def _whole(text: str, place: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise Invalid(f"{text[:40]!r} is not a whole number.", place=place) from None
-
-
-def _number(text: str, place: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise Invalid(f"{text[:40]!r} is not a number.", place=place) from None
-
-
 def _version(form: MultiDict) -> int | None:
     """That of what was on the page: what somebody else put in place meanwhile is not lost."""
     text = str(form.get("version", ""))
     return int(text) if text.isdecimal() and len(text) < 10 else None
-
-
-def _yaml(text: str, place: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f"Line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise Invalid(f"{line}This is not YAML: {error.problem}.", place=place) from None
-    except yaml.YAMLError as error:
-        raise Invalid(f"This is not YAML: {error}.", place=place) from None

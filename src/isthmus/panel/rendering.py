@@ -12,7 +12,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
@@ -135,21 +134,6 @@ def short(text: str, length: int = 80) -> Markup:
     if len(text) <= length:
         return escape(text)
     return Markup('<span title="{}">{}…</span>').format(text[:MAX_TEXT], text[: length - 1])
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines stand as lines."""
-
-
-_Dumper.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
-)
-
-
-def written(plain: Any) -> str:
-    """Plain data in YAML, as a person would write it."""
-    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _digest() -> str:

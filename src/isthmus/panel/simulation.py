@@ -13,6 +13,7 @@ from isthmus.control.rights import require
 from isthmus.control.scheduling import ScheduleView
 from isthmus.domain.errors import Invalid, IsthmusError, NotFound, nearest
 from isthmus.domain.users import Role, Scope
+from isthmus.panel import fields
 from isthmus.panel.visitor import Pages, Visitor
 from isthmus.placement.sizing import drawing, gantt, generate, methods
 from isthmus.placement.sizing.problem import Problem, read_problem, write_problem
@@ -35,10 +36,7 @@ class _Field:
 
     def of(self, typed: MultiDict) -> float:
         text = str(typed.get(self.name, "") or MADE_UP.get(self.name, 0)).strip()
-        try:
-            found = float(text)
-        except ValueError:
-            raise Invalid(f"{text[:40]!r} is not a number.", place=self.name) from None
+        found = fields.number(text, self.name)
         if not self.least <= found <= self.most:
             raise Invalid(f"It must be from {self.least:g} to {self.most:g}.", place=self.name)
         return found

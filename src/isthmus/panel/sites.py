@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import yaml
 from starlette.responses import Response
 
 from isthmus import codec
 from isthmus.client import addresses
 from isthmus.control.jobs import JobFilter
+from isthmus.documents import written
 from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.domain.sites import SiteSpec
 from isthmus.domain.views import SiteLoad, SiteView
-from isthmus.panel.rendering import written
+from isthmus.panel import fields
 from isthmus.panel.visitor import Pages, Visitor
 
 pages = Pages()
@@ -150,11 +150,7 @@ def _of_address(name: str, address: str) -> SiteSpec:
 
 def read_spec(text: str) -> SiteSpec:
     """A site's spec in YAML. Raises Invalid."""
-    try:
-        plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Invalid(f"This is not YAML: {error}", place="spec") from None
-    return codec.read(SiteSpec, plain)
+    return codec.read(SiteSpec, fields.document(text, "spec"))
 
 
 def _written(site: SiteView) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import secrets
 from typing import Any
 
-import yaml
 from starlette.datastructures import MultiDict
 from starlette.responses import Response
 
@@ -15,7 +14,7 @@ from isthmus.domain.errors import Invalid, IsthmusError
 from isthmus.domain.jobs import JobRequest
 from isthmus.domain.reasons import Reason
 from isthmus.domain.views import Explanation
-from isthmus.panel import forms
+from isthmus.panel import fields, forms
 from isthmus.panel.forms import Field, Filled
 from isthmus.panel.visitor import Pages, Visitor
 
@@ -159,31 +158,27 @@ async def submit(visitor: Visitor) -> Response:
 def _request(typed: MultiDict) -> JobRequest:
     """Raises Invalid."""
     plain = forms.read(FIELDS, typed)
-    for name, fields in (("retry", ("infrastructure",)), ("outputs", ("collect",))):
-        _negatives(plain, typed, name, fields)
+    for name, marks in (("retry", ("infrastructure",)), ("outputs", ("collect",))):
+        _negatives(plain, typed, name, marks)
     return codec.read(JobRequest, plain)
 
 
-def _negatives(plain: dict[str, Any], typed: MultiDict, name: str, fields: tuple[str, ...]) -> None:
+def _negatives(plain: dict[str, Any], typed: MultiDict, name: str, marks: tuple[str, ...]) -> None:
     """Marks that are set unless they are taken off: an empty box is not sent, so the form says that it was there."""
     if name == "retry":
-        for one in fields:
+        for one in marks:
             if typed.get(f"shown:{name}.{one}") and not typed.get(f"{name}.{one}"):
                 plain.setdefault(name, {})[one] = False
         return
     for number, row in enumerate(plain.get(name, [])):
-        for one in fields:
+        for one in marks:
             row.pop(one, None)
             if typed.get(f"shown:{name}") and not typed.get(f"{name}[{number}].{one}"):
                 row[one] = False
 
 
 def _from_yaml(text: str) -> MultiDict:
-    try:
-        plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Invalid(f"This is not YAML: {error}", place="yaml") from None
-    request = codec.read(JobRequest, plain)
+    request = codec.read(JobRequest, fields.document(text, "yaml"))
     return forms.typed_of(FIELDS, codec.changed(request))
 
 

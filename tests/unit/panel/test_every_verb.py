@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-from isthmus.cli.main import main
-from isthmus.cli.verbs import every, missing
+from isthmus.cli.verbs import every
 from isthmus.panel.application import PAGES
 
 DOCS = Path(__file__).parents[3] / "docs/panel.md"
@@ -31,25 +28,3 @@ def test_every_verb_is_in_the_panel_or_says_why_not() -> None:
             assert note, f"{verb} has neither a page nor a reason"
         else:
             assert where in paths, f"{verb}: there is no page {where}"
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["ps"], "isthmus job ps"),
-        (["explain", "3"], "isthmus job explain, isthmus workflow explain"),
-        (["workflow", "ps"], "isthmus job ps"),
-        (["job", "shwo"], "Did you mean 'show'"),
-        (["plcement"], "Did you mean 'placement'"),
-    ],
-)
-def test_a_verb_that_is_elsewhere_is_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert ended.value.code == 2
-    err = re.sub(r"[\s│]+", " ", capsys.readouterr().err)
-    assert said in err
-
-
-def test_a_verb_of_many_groups_names_some() -> None:
-    assert missing("ls", []).endswith(", ….")
