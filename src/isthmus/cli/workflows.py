@@ -345,9 +345,13 @@ def _known_sites(server: bool) -> list[str]:
 
 async def _client(server: bool) -> "AsyncClient":
     """The server of `isthmus login`, or a control plane in this process."""
-    from isthmus.client import AsyncClient
+    if server:
+        from isthmus.client import AsyncClient
 
-    return AsyncClient() if server else await AsyncClient.embedded()
+        return AsyncClient()
+    from isthmus.embedded import AsyncEmbeddedClient
+
+    return await AsyncEmbeddedClient.open()
 
 
 @app.command()
