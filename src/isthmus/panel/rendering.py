@@ -18,9 +18,11 @@ from starlette.responses import HTMLResponse, Response
 
 from isthmus import __version__, codec
 from isthmus.domain.units import show_bytes, show_seconds
+from isthmus.layers import Boxes
 from isthmus.panel import words
 
 STATIC = resources.files("isthmus.panel") / "static"
+BOXES = Boxes(wide=168, high=44, across=28, down=40, margin=14)  # of graphs
 MAX_TEXT = 4000  # of a message in a table
 
 

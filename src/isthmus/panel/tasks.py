@@ -10,7 +10,8 @@ from typing import Any
 from starlette.responses import Response
 
 from isthmus.domain.views import Series
-from isthmus.panel.graphs import layout
+from isthmus.layers import layout
+from isthmus.panel.rendering import BOXES
 from isthmus.panel.visitor import Pages, Visitor
 from isthmus.workflows import told
 
@@ -96,7 +97,7 @@ def picture(values: Mapping[str, float]) -> Picture:
         maker, separator, reader = name.removeprefix("tasks/from/").partition("/to/")
         if name.startswith("tasks/from/") and separator and maker in calls and reader in calls:
             edges[maker, reader] = int(count)
-    placed = layout(list(calls), edges)
+    placed = layout(list(calls), edges, BOXES)
     boxes = []
     for name, count in calls.items():
         done = values.get(f"tasks/of/{name}/done", 0.0)
