@@ -34,10 +34,12 @@ from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
+from isthmus.control.measurements import Measurements
 from isthmus.control.needs import Needs
 from isthmus.control.opening import opener
 from isthmus.control.overview import Overviews
 from isthmus.control.queueplan import QueuePlans
+from isthmus.control.reporting import Reporting
 from isthmus.control.sessions import Sessions
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -115,7 +117,9 @@ class App:
         sites = Sites(db, sessions, vault, clock)
         services = Services(
             identity=identity,
-            jobs=Jobs(db, needs, logs, tokens, clock),
+            jobs=Jobs(db, needs, logs, clock),
+            measurements=Measurements(db),
+            reporting=Reporting(db, tokens, clock),
             sites=sites,
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
             plans=QueuePlans(db, needs, clock),

@@ -118,7 +118,7 @@ async def act(visitor: Visitor) -> Response:
 
 async def _told(visitor: Visitor, jobs: Sequence[int]) -> dict[int, list[StepTold]]:
     """By job, what its run told last."""
-    values = await visitor.services.jobs.last_values(visitor.caller, jobs) if jobs else {}
+    values = await visitor.services.measurements.ends(visitor.caller, jobs) if jobs else {}
     return {job: told.steps({name: ends.last for name, ends in values.get(job, {}).items()}) for job in jobs}
 
 
