@@ -481,6 +481,19 @@ def test_varargs_keywords_and_defaults(engine):
     assert wait_on(found) == (1, (2, 5), 3, {"c": 4})
 
 
+def test_relative_files_are_of_the_folder_where_the_program_is(engine, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    monkeypatch.chdir(first)
+    write("note", "one")
+    barrier()  # whatever runs tasks has begun here
+    monkeypatch.chdir(second)
+    write("note", "two")
+    barrier()
+    assert ((first / "note").read_text(), (second / "note").read_text()) == ("one", "two")
+
+
 def test_files_in_order(engine, tmp_path):
     path = str(tmp_path / "text")
     write(path, "a")

@@ -97,6 +97,32 @@ def test_arguments_prefixes_and_exit_codes(tmp_path):
     assert Path(out).read_text() == "5\n"
 
 
+def test_a_value_stays_one_word_and_a_list_is_several(tmp_path):
+    @binary(binary="printf", args=r"'%s\n' {{spaced}} '{{dollar}}!' {{several}}")
+    @task(result=TABLE["FILE_STDOUT"])
+    def say(spaced, dollar, several, result):
+        pass
+
+    out = tmp_path / "said"
+    say("next monday", "$HOME", ["a", "b c"], str(out))
+    barrier()
+    assert out.read_text() == "next monday\n$HOME!\na\nb c\n"
+
+
+def test_files_are_found_from_another_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    @binary(binary="cp", working_dir="elsewhere/deep")
+    @task(source=FILE_IN, result=FILE_OUT)
+    def copied(source, result):
+        pass
+
+    write("source", "hello")
+    copied("source", "result")
+    barrier()
+    assert Path("result").read_text() == "hello"
+
+
 def test_a_failed_program_says_what_it_said(tmp_path):
     @binary(binary="ls", working_dir=str(tmp_path))
     @task(on_failure="FAIL", returns=int)
@@ -195,6 +221,13 @@ def changed(values):
     return len(values)
 
 
+@constraint(computing_units=2)
+@mpi(runner="mpirun", processes=1)
+@task(returns=list)
+def threads_of_each():
+    return os.environ["OMP_NUM_THREADS"]
+
+
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="scripts/install-system-packages installs OpenMPI")
 def test_python_functions_on_ranks():
     @task(returns=1)
@@ -202,10 +235,11 @@ def test_python_functions_on_ranks():
         return 1
 
     assert wait_on(ranks(one())) == [30, 31]
-    assert wait_on(dealt([one(), 2, 3, 4], 2)) == [[1, 2], [3, 4]]
+    assert wait_on(dealt([one(), 2, 3, 4], 2)) == [[1, 3], [2, 4]]
     values = []
-    assert wait_on(changed(values)) == 1
+    assert wait_on(changed(values)) == [1, 1]
     assert wait_on(values) == ["here"]
+    assert wait_on(threads_of_each()) == ["2"]
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="scripts/install-system-packages installs OpenMPI")

@@ -266,7 +266,8 @@ class Binding:
         else:
             self._write(None, (name, path), datum, how.direction, None)
             self.files.append(path)
-        return os.fspath(value)
+        # Workers stay in the folder where they were started, whatever the program does.
+        return os.fspath(value) if os.getcwd() == self._program.folder else path
 
     def _stream(self, name: str, value: Any, how: Parameter) -> Any:
         from isthmus.tasks.streams import Stream

@@ -44,6 +44,7 @@ class Program:
 
     def __init__(self, settings: Settings, engine: Callable[["Program"], Engine]) -> None:
         self.settings = settings
+        self.folder = os.getcwd()
         self.lock = threading.RLock()
         self.graph = Graph()
         self.tracker = Tracker()

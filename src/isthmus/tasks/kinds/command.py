@@ -16,7 +16,7 @@ from typing import Any
 from isthmus.tasks.declaration import Task, place_of
 from isthmus.tasks.directions import DEFAULT, FILE, STDERR, STDIN, STDOUT
 from isthmus.tasks.failures import TaskError
-from isthmus.tasks.kinds.words import fill, given, show
+from isthmus.tasks.kinds.words import fill, given, listed, placed, show
 
 LEFT_OUT = "#"
 _TAIL = 2000  # characters of a failed command's output that its error shows
@@ -40,7 +40,7 @@ def words(task: Task, values: Mapping[str, Any], args: str = "") -> tuple[list[s
     found: list[str] = []
     stdin, stdout, stderr = "", ("", ""), ("", "")
     if args:
-        found += shlex.split(fill(args, values, task))
+        found += listed(args, values, task)
     for name, value in values.items():
         how = task.shape.parameters.get(name, DEFAULT)
         if how.stdio:
@@ -135,5 +135,5 @@ class Binary:
 
     def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
-        command, streams, folder = self.command(task, given(task, args, kwargs))
+        command, streams, folder = self.command(task, placed(task, given(task, args, kwargs), self.working_dir))
         return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value))

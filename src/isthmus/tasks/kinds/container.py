@@ -17,7 +17,7 @@ from typing import Any
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.tasks.declaration import Task, place_of
 from isthmus.tasks.kinds.command import Binary, Streams, execute, outcome
-from isthmus.tasks.kinds.words import fill, given
+from isthmus.tasks.kinds.words import fill, given, listed, placed
 
 ENGINES = {
     "DOCKER": ("docker",),
@@ -43,10 +43,10 @@ class Container:
         values = given(task, args, kwargs)
         program = find(self.engine, task)
         image = fill(self.image, values, task)
-        options = fill(self.options, values, task).split()
+        options = listed(self.options, values, task)
         mounts = {os.getcwd(), *(os.path.dirname(os.path.abspath(path)) for path in _files(task, values))}
         if isinstance(self.inner, Binary):
-            command, streams, folder = self.inner.command(task, values)
+            command, streams, folder = self.inner.command(task, placed(task, values, self.inner.working_dir))
             folder = os.path.abspath(folder) if folder else os.getcwd()
             wrapped = wrap(program, image, command, {*mounts, folder}, folder, options)
             return outcome(task, execute(task, wrapped, streams, fail=self.inner.fail_by_exit_value))
