@@ -41,7 +41,7 @@ from isthmus.tasks.kinds.decorators import (
     software,
 )
 from isthmus.tasks.kinds.http import RequestFailed
-from isthmus.tasks.transformations import COLLECTION_TO_OBJECT, FILE_TO_OBJECT, OBJECT_TO_FILE, dt
+from isthmus.tasks.transformations import COLLECTION_TO_OBJECT, FILE_TO_OBJECT, OBJECT_TO_FILE, DTObject, dt
 
 pytestmark = pytest.mark.system
 
@@ -445,6 +445,22 @@ def test_transformations_between_argument_and_task(tmp_path):
     assert wait_on(upper(source)) == "HELLO"
     assert wait_on(size("12345")) == 5
     assert wait_on(said(["a", "b"])) == "a b!"
+
+
+def test_a_call_says_what_to_transform(tmp_path):
+    @dt()
+    @task(returns=1)
+    def upper(data, suffix):
+        return data.upper() + suffix
+
+    source = str(tmp_path / "source")
+    write(source, "hello")
+    decoded = DTObject("data", read_text, type=FILE_TO_OBJECT)
+    assert wait_on(upper(source, "!", dt=decoded)) == "HELLO!"
+    assert wait_on(upper(["a", "b"], ".", dt=[DTObject("data", joined, type=COLLECTION_TO_OBJECT)])) == "A B."
+    assert wait_on(upper("plain", "")) == "PLAIN"
+    with pytest.raises(Invalid, match="no transformation"):
+        upper("x", "", dt="data")
 
 
 # -- launching -------------------------------------------------------------------------------------------------

@@ -7,21 +7,24 @@ from isthmus.domain.errors import Invalid
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import Task
 from isthmus.tasks.directions import COLLECTION
+from isthmus.tasks.transformations import of_call
 
 NOTHING = object()
 
 
 def wanted(task: Task) -> bool:
     """Whether a call of the task needs a look here."""
-    return bool(task.options.chunk_size or task.alternatives or task.transforms)
+    return bool(task.options.chunk_size or task.alternatives or task.transforms is not None)
 
 
 def before(
     program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Task, tuple[Any, ...], Mapping[str, Any], Any]:
     """The call to make instead, or its result."""
-    for transform in reversed(task.transforms):
-        args, kwargs = transform.apply(task, args, kwargs)
+    if task.transforms is not None:
+        kwargs, asked = of_call(task, kwargs)
+        for transform in (*asked, *reversed(task.transforms)):
+            args, kwargs = transform.apply(task, args, kwargs)
     if task.alternatives:
         task = _possible(program, task)
     if task.options.chunk_size:
