@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from isthmus.tasks import task, wait_on
@@ -49,6 +50,15 @@ def test_what_a_return_statement_writes_out_is_several_values(engine):
     first, second = spread(3)
     assert wait_on(first, second) == [3, [3]]
     assert list(wait_on(spread(1))) == [2, None]
+
+
+@task(returns=1)
+def zeros(dtype):
+    return np.zeros(3, dtype)
+
+
+def test_a_class_is_an_argument_as_any_other(engine):
+    assert wait_on(zeros(np.float32)).dtype == np.float32
 
 
 def test_methods_that_are_tasks_are_called_on_futures(engine):
