@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from isthmus.tasks import task, wait_on
+from isthmus.domain.errors import Invalid
+from isthmus.tasks import stop, task, wait_on
 from isthmus.tasks.directions import TABLE
 from tests.contract.test_tasks import ENGINES, PARALLEL, started
 
@@ -76,3 +77,55 @@ def test_a_future_says_why_it_has_no_attribute(parallel):
     with pytest.raises(AttributeError, match="wait_on it first"):
         made.n  # noqa: B018
     assert not hasattr(made, "anything")
+
+
+# -- pycompss.interactive --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prompt(tmp_path, monkeypatch):
+    """Where a person types, with nothing running."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ISTHMUS_TASKS_WORKERS", "2")
+    yield {"task": task, "__name__": "__main__"}
+    stop(kill=True)
+
+
+def test_stop_brings_the_prompts_variables_up_to_date(prompt, capsys, tmp_path):
+    from isthmus.tasks.pycompss import interactive
+
+    said = (
+        "interactive.start(graph=True, trace=True, project_xml='project.xml', debug=True)\n"
+        "a = add(2, 3)\n"
+        "several = [add(a, 1), 7]\n"
+        "values = [1]\n"
+        "append(values)\n"
+        "interactive.tasks_info()\n"
+        "drawn = interactive.current_task_graph()\n"
+        "interactive.stop(sync=True)\n"
+    )
+    prompt |= {"interactive": interactive, "add": add_two, "append": append_one}
+    exec(said, prompt)
+    assert (prompt["a"], prompt["several"], prompt["values"]) == (5, [6, 7], [1, 1])
+    assert "add_two: 2 called" in capsys.readouterr().out
+    assert prompt["drawn"].count("<circle") >= 3
+    assert (tmp_path / "trace.prv").exists()
+    interactive.stop()
+    assert "not running" in capsys.readouterr().out
+
+
+def test_what_start_is_told_wrongly_has_a_nearest(prompt):
+    from isthmus.tasks.pycompss import interactive
+
+    with pytest.raises(Invalid, match="graph"):
+        interactive.start(grahp=True)
+
+
+@task(returns=1)
+def add_two(a, b):
+    return a + b
+
+
+@task(values=TABLE["INOUT"])
+def append_one(values):
+    values.append(1)
