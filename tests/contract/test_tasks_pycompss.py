@@ -1,12 +1,13 @@
 """What programs of PyCOMPSs count on, the same on every engine."""
 
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from isthmus.domain.errors import Invalid
-from isthmus.tasks import stop, task, wait_on
+from isthmus.tasks import start, stop, task, wait_on
 from isthmus.tasks.directions import TABLE
 from tests.contract.test_tasks import ENGINES, PARALLEL, started
 
@@ -60,6 +61,30 @@ def zeros(dtype):
 
 def test_a_class_is_an_argument_as_any_other(engine):
     assert wait_on(zeros(np.float32)).dtype == np.float32
+
+
+@task(returns=1)
+def seen(values):
+    return values
+
+
+@task(returns=1)
+def unsendable():
+    return threading.Lock()
+
+
+def test_what_cannot_be_pickled_is_named_with_its_place():
+    start(engine="processes", workers=2)
+    try:
+        with pytest.raises(Invalid, match=r"The lock values\['deep'\]\[1\] in the argument 'values' .*seen"):
+            seen({"deep": [zeros(int), threading.Lock()]})
+        with pytest.raises(Invalid, match=r"The argument 'values' of .*seen can't be sent"):
+            seen(threading.Lock())
+        with pytest.raises(TypeError) as failed:
+            wait_on(unsendable())
+        assert "can't be sent back" in str(failed.value.__notes__) and "unsendable" in str(failed.value.__notes__)
+    finally:
+        stop(kill=True)
 
 
 def test_methods_that_are_tasks_are_called_on_futures(engine):

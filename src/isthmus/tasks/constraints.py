@@ -73,13 +73,13 @@ def units(task: Task, arguments: Mapping[str, Any], workers: int) -> int:
         wanted = _number(task, "memory_size", given["memory_size"], arguments)
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         if wanted > there:
-            raise _impossible(task, f"memory_size={wanted:g}", f"{there:.1f} GB of memory")
+            raise _impossible(task, f"memory_size={wanted:g} (GB)", f"{there:.1f} GB of memory")
     if "storage_size" in given:
         wanted = _number(task, "storage_size", given["storage_size"], arguments)
         disk = os.statvfs(".")
         there = disk.f_blocks * disk.f_frsize / 2**30
         if wanted > there:
-            raise _impossible(task, f"storage_size={wanted:g}", f"{there:.0f} GB of storage")
+            raise _impossible(task, f"storage_size={wanted:g} (GB)", f"{there:.0f} GB of storage")
     for name, here in (("processor_architecture", _architecture()), ("operating_system_type", platform.system())):
         asked = _text(given.get(name), arguments)
         if asked and asked.lower() not in ("[unassigned]", here.lower(), platform.machine().lower()):
