@@ -41,7 +41,14 @@ from isthmus.tasks.kinds.decorators import (
     software,
 )
 from isthmus.tasks.kinds.http import RequestFailed
-from isthmus.tasks.transformations import COLLECTION_TO_OBJECT, FILE_TO_OBJECT, OBJECT_TO_FILE, DTObject, dt
+from isthmus.tasks.transformations import (
+    COLLECTION_TO_OBJECT,
+    FILE_TO_COLLECTION,
+    FILE_TO_OBJECT,
+    OBJECT_TO_FILE,
+    DTObject,
+    dt,
+)
 
 pytestmark = pytest.mark.system
 
@@ -107,6 +114,20 @@ def test_a_value_stays_one_word_and_a_list_is_several(tmp_path):
     say("next monday", "$HOME", ["a", "b c"], str(out))
     barrier()
     assert out.read_text() == "next monday\n$HOME!\na\nb c\n"
+
+
+def test_wildcards_stand_for_files_unless_they_are_quoted(tmp_path):
+    for name in ("b.txt", "a.txt"):
+        (tmp_path / name).write_text(name)
+
+    @binary(binary="echo", args="*.txt '*.txt' {{given}} *.none", working_dir=str(tmp_path))
+    @task(result=TABLE["FILE_STDOUT"])
+    def listed(given, result):
+        pass
+
+    listed("*.txt", str(tmp_path / "out"))
+    barrier()
+    assert (tmp_path / "out").read_text() == "a.txt b.txt *.txt *.txt *.none\n"
 
 
 def test_files_are_found_from_another_working_folder(tmp_path, monkeypatch):
@@ -214,6 +235,17 @@ def dealt(data, n):
     return data
 
 
+how_many = 1
+
+
+@mpi(runner="mpirun", processes="how_many")
+@task(returns=1)
+def counted():
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD.size
+
+
 @mpi(runner="mpirun", processes=2)
 @task(values=INOUT, returns=1)
 def changed(values):
@@ -229,7 +261,7 @@ def threads_of_each():
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="scripts/install-system-packages installs OpenMPI")
-def test_python_functions_on_ranks():
+def test_python_functions_on_ranks(monkeypatch):
     @task(returns=1)
     def one():
         return 1
@@ -240,6 +272,8 @@ def test_python_functions_on_ranks():
     assert wait_on(changed(values)) == [1, 1]
     assert wait_on(values) == ["here"]
     assert wait_on(threads_of_each()) == ["2"]
+    monkeypatch.setitem(globals(), "how_many", 3)  # what it is at the call, whatever workers had
+    assert wait_on(counted()) == [3, 3, 3]
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="scripts/install-system-packages installs OpenMPI")
@@ -420,6 +454,10 @@ def write_text(value, path):
     Path(path).write_text(value)
 
 
+def split_words(path):
+    return Path(path).read_text().split()
+
+
 def joined(values):
     return " ".join(values)
 
@@ -453,6 +491,14 @@ def test_a_call_says_what_to_transform(tmp_path):
     def upper(data, suffix):
         return data.upper() + suffix
 
+    @dt("words", split_words, type=FILE_TO_COLLECTION, size=2)
+    @task(words=COLLECTION_IN, returns=1)
+    def first_two(words):
+        return words
+
+    many = str(tmp_path / "many")
+    write(many, "a b c")
+    assert wait_on(first_two(many)) == ["a", "b"]
     source = str(tmp_path / "source")
     write(source, "hello")
     decoded = DTObject("data", read_text, type=FILE_TO_OBJECT)

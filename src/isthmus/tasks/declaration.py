@@ -229,6 +229,8 @@ def _found_returns(function: Callable[..., Any], spreads: bool) -> int:
     hint = getattr(function, "__annotations__", {}).get("return", inspect.Parameter.empty)
     if hint is None or hint == "None":
         return 0
+    if isinstance(hint, tuple | list):  # -> (int, str): no type, but what people write
+        return len(hint)
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)
         return 1 if Ellipsis in inner else len(inner)

@@ -88,6 +88,7 @@ def reduce_task(task: Task) -> Any:
         return load_task, (task.function.__module__, task.function.__qualname__)
     state = dict(task.__dict__)
     state.pop("_shape", None)
+    state.pop("_variants", None)
     state.pop("__wrapped__", None)
     # The state comes later, so that a function that calls itself finds the task made already.
     return _blank, (), state

@@ -309,7 +309,7 @@ def _command(task: Task, values: Mapping[str, Any], resources: dict[str, Any], r
 
     kind = task.kind
     if isinstance(kind, Binary):
-        command, streams, _ = kind.command(task, values)
+        command, streams, _ = kind.command(task, values, here=False)
     elif isinstance(kind, Mpi) and kind.binary:
         ranks = kind.ranks(task, values)
         nodes = int(resources.get("nodes", 1))

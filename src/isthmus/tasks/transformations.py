@@ -5,6 +5,7 @@
 def analyse(data): ...
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -83,9 +84,20 @@ class DTObject:
                 declared[names[0]] = TABLE["COLLECTION_IN"]
             if self.type in (OBJECT_TO_FILE, COLLECTION_TO_FILE):
                 declared[names[1]] = TABLE["FILE_OUT"]
-            self._task = declare(self.function, declared)
+            self._task = declare(_first(self.function, int(self.size)) if self.size else self.function, declared)
             self._task.stands_for = self._task  # importing its module gives the plain function
         return self._task
+
+
+def _first(function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """The function, whose collection has so many elements: what it gives beyond them is left out."""
+
+    @functools.wraps(function)
+    def first(*args: Any, **kwargs: Any) -> Any:
+        made = function(*args, **kwargs)
+        return list(made)[:size] if size > 1 else made
+
+    return first
 
 
 def data_transformation(

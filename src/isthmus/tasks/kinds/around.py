@@ -20,7 +20,7 @@ class Around:
 
     def run(self, task: Task, values: dict[str, Any]) -> None:
         """Run it. CommandFailed where it fails, and that is the task's failure."""
-        command = [fill(self.binary, values, task), *listed(self.args, values, task)]
+        command = [fill(self.binary, values, task), *listed(self.args, values, task, "")]
         try:
             execute(task, command, Streams(), fail=self.fail_by_exit_value)
         except CommandFailed:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from isthmus.domain.errors import Invalid
 from isthmus.tasks.constraints import units
@@ -39,6 +39,7 @@ def _is_open_mpi(runner: str) -> bool:
 class Mpi:
     """See the module. `layouts`: which part of a collection each rank of the function gets."""
 
+    COUNTS: ClassVar = ("processes",)
     runner: str = "mpirun"
     binary: str = ""
     args: str = ""
@@ -66,7 +67,7 @@ class Mpi:
         folder = fill(self.working_dir, values, task) if self.working_dir else ""
         if not self.binary:
             return self._function(task, start, ranks, values, folder)
-        arguments, streams = words(task, values, self.args)
+        arguments, streams = words(task, values, self.args, folder)
         command = [*start, fill(self.binary, values, task), *arguments]
         env = self._env(task, values)
         return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value, env=env))
@@ -149,13 +150,13 @@ class MpmdMpi:
         if not self.programs:
             raise Invalid(f"{task.name}: @mpmd_mpi names no programs.", place=place_of(task.function))
         runner = fill(self.runner, values, task)
+        folder = fill(self.working_dir, values, task) if self.working_dir else ""
         command: list[str] = []
         for number, program in enumerate(self.programs):
             ranks = whole(program.get("processes", 1), values, task, f"programs[{number}].processes")
             start = launcher(runner, ranks)
             command += [":", *start[1:3]] if command else start
             arguments = program.get("args", program.get("params", ""))
-            command += [fill(program["binary"], values, task), *listed(arguments, values, task)]
+            command += [fill(program["binary"], values, task), *listed(arguments, values, task, folder)]
         _, streams = words(task, values, " ")
-        folder = fill(self.working_dir, values, task) if self.working_dir else ""
         return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value))

@@ -1,5 +1,6 @@
 """`{{parameter}}` and `${VARIABLE}` in the strings of a declaration, filled in where the task runs."""
 
+import glob
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from isthmus.tasks.declaration import Task, place_of
 from isthmus.tasks.directions import DIRECTORY, FILE, FILE_COLLECTION
 from isthmus.tasks.expressions import evaluate
 
+_WILD = re.compile(r"[*?[]")
 _PARAMETER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 
 
@@ -61,20 +63,25 @@ def _filled(text: str, values: Mapping[str, Any], task: Task) -> str:
     return _PARAMETER.sub(value, text)
 
 
-def listed(text: str, values: Mapping[str, Any], task: Task) -> list[str]:
+def listed(text: str, values: Mapping[str, Any], task: Task, folder: str | None = None) -> list[str]:
     """The words of a command line, split as a shell would, filled in.
 
     A parameter's value stays one word, whatever stands in it; that of a list is a word for each item. A variable of
-    the environment may hold several.
+    the environment may hold several. With `folder`, wildcards that are not quoted stand for what they match there.
     """
     found: list[str] = []
+    expanded = os.path.expandvars(text)
     try:
-        split = shlex.split(os.path.expandvars(text))
+        split = shlex.split(expanded)
     except ValueError as error:
         raise Invalid(
             f"{text!r} of {task.name} can't be split into words: {error}.", place=place_of(task.function)
         ) from None
-    for word in split:
+    quoted = shlex.split(expanded, posix=False)
+    for place, word in enumerate(split):
+        if folder is not None and place < len(quoted) and quoted[place] == word and _WILD.search(word):
+            found += sorted(glob.glob(word, root_dir=folder or None)) or [word]
+            continue
         alone = _PARAMETER.fullmatch(word)
         value = values.get(alone[1]) if alone else None
         if isinstance(value, list | tuple):
