@@ -332,12 +332,20 @@ def test_a_program_and_a_function_in_an_image(image, tmp_path, monkeypatch):
     def inside(result):
         pass
 
+    @container(engine="CHARLIECLOUD", image=str(image))
+    @mpi(runner="mpirun", binary="cat", args="/etc/isthmus-image", processes=2)
+    @task(result=TABLE["FILE_STDOUT"])
+    def inside_twice(result):
+        pass
+
     (image / "etc").mkdir(exist_ok=True)
     (image / "etc" / "isthmus-image").write_text("in the image\n")
-    out = tmp_path / "out"
+    out, twice = tmp_path / "out", tmp_path / "twice"
     inside(str(out))
+    inside_twice(str(twice))
     barrier()
     assert out.read_text() == "in the image\n"
+    assert twice.read_text() == "in the image\n" * 2
 
 
 def test_an_unknown_engine_of_containers_is_refused():

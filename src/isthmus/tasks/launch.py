@@ -12,8 +12,10 @@ import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from isthmus.domain.errors import Invalid, IsthmusError, nearest
 
@@ -90,10 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif words and words[0] in _ELSEWHERE and not os.path.exists(words[0]):
             raise Invalid(f"pycompss {words[0]} is not there.", hint=_ELSEWHERE[words[0]])
         application, rest = _read(words)
-        _run(application, rest)
+        run = _prepared(application, rest)
     except IsthmusError as error:
         print(f"runcompss: {error}", file=sys.stderr)
         sys.exit(2)
+    run()
 
 
 def _read(words: list[str]) -> tuple[str, list[str]]:
@@ -256,7 +259,8 @@ def take_environment(script: str) -> None:
             os.environ[name] = value
 
 
-def _run(application: str, rest: list[str]) -> None:
+def _prepared(application: str, rest: list[str]) -> Callable[[], Any]:
+    """What runs the program; its own failures are its own to show."""
     from isthmus.tasks.current import current
     from isthmus.tasks.pycompss import install
 
@@ -268,17 +272,14 @@ def _run(application: str, rest: list[str]) -> None:
     if os.path.exists(application):
         sys.path.insert(0, os.path.dirname(os.path.abspath(application)))
         # Programs count on the `sys` that PyCOMPSs's launcher leaves about.
-        runpy.run_path(application, {"sys": sys}, run_name="__main__")
-        return
+        return lambda: runpy.run_path(application, {"sys": sys}, run_name="__main__")
     if "/" in application:
         raise Invalid(f"{application} is not there.")
     sys.path.insert(0, os.getcwd())
     name = application.removesuffix(".py")
-    from importlib.util import find_spec
-
     if find_spec(name.partition(".")[0]) is None:
         raise Invalid(f"{application} is neither a file nor a module that can be imported.")
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    return lambda: runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _seconds(limit: str) -> float:

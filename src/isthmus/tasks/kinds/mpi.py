@@ -61,18 +61,30 @@ class Mpi:
     def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:
         """Start the ranks and wait for their end."""
         values = placed(task, given(task, args, kwargs), self.working_dir)
-        ranks = self.ranks(task, values)
-        per_node = whole(self.processes_per_node, values, task, "processes_per_node") if self.processes_per_node else 0
-        start = launcher(fill(self.runner, values, task), ranks, listed(self.flags, values, task), per_node)
-        folder = fill(self.working_dir, values, task) if self.working_dir else ""
         if not self.binary:
-            return self._function(task, start, ranks, values, folder)
-        arguments, streams = words(task, values, self.args, folder)
-        command = [*start, fill(self.binary, values, task), *arguments]
-        env = self._env(task, values)
-        return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value, env=env))
+            return self._function(task, values)
+        start, command, streams, folder = self.command(task, values)
+        env = self.environment(task, values)
+        whole_command = [*start, *command]
+        return outcome(
+            task, execute(task, whole_command, streams, folder=folder, fail=self.fail_by_exit_value, env=env)
+        )
 
-    def _env(self, task: Task, values: Mapping[str, Any]) -> dict[str, str]:
+    def command(self, task: Task, values: Mapping[str, Any]) -> tuple[list[str], list[str], Streams, str]:
+        """What starts the ranks, what each is, their streams, and the folder that they run in."""
+        folder = self._folder(task, values)
+        arguments, streams = words(task, values, self.args, folder)
+        return self._start(task, values), [fill(self.binary, values, task), *arguments], streams, folder
+
+    def _start(self, task: Task, values: Mapping[str, Any]) -> list[str]:
+        per_node = whole(self.processes_per_node, values, task, "processes_per_node") if self.processes_per_node else 0
+        flags = listed(self.flags, values, task)
+        return launcher(fill(self.runner, values, task), self.ranks(task, values), flags, per_node)
+
+    def _folder(self, task: Task, values: Mapping[str, Any]) -> str:
+        return fill(self.working_dir, values, task) if self.working_dir else ""
+
+    def environment(self, task: Task, values: Mapping[str, Any]) -> dict[str, str]:
         """The environment of the ranks: the task's processors are each rank's threads, unless they are more ranks."""
         threads = 1 if self._scales else units(task, values, sys.maxsize)
         return {**os.environ, "OMP_NUM_THREADS": str(max(1, threads))} if task.constraints else {**os.environ}
@@ -81,10 +93,11 @@ class Mpi:
     def _scales(self) -> bool:
         return str(self.scale_by_cu).lower() == "true"
 
-    def _function(self, task: Task, start: list[str], ranks: int, values: dict[str, Any], folder: str) -> Any:
+    def _function(self, task: Task, values: dict[str, Any]) -> Any:
         """Each rank calls the function; the task returns a list of what they return, by rank."""
         from isthmus.tasks.kinds import rank
 
+        ranks = self.ranks(task, values)
         with tempfile.TemporaryDirectory(prefix="isthmus-mpi-") as place:
             with open(os.path.join(place, "call"), "wb") as file:
                 file.write(rank.packed(task, values))
@@ -92,21 +105,21 @@ class Mpi:
                 own = {name: part(values[name], layout, number, ranks) for name, layout in self.layouts.items()}
                 with open(os.path.join(place, f"layout-{number}"), "wb") as file:
                     pickle.dump(own, file)
-            env = {**self._env(task, values), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-            command = [*start, sys.executable, "-m", "isthmus.tasks.kinds.rank", place]
-            execute(task, command, Streams(), folder=folder, env=env)
+            env = {**self.environment(task, values), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            command = [*self._start(task, values), sys.executable, "-m", "isthmus.tasks.kinds.rank", place]
+            execute(task, command, Streams(), folder=self._folder(task, values), env=env)
             results = []
             for number in range(ranks):
                 with open(os.path.join(place, f"result-{number}"), "rb") as file:
                     results.append(pickle.load(file))
         changed = results[0][1]
         for name, value in changed.items():
-            _take(values[name], value)
+            take(values[name], value)
         return [result for result, _ in results]
 
 
-def _take(old: Any, new: Any) -> None:
-    """What rank 0 has changed in place is changed here."""
+def take(old: Any, new: Any) -> None:
+    """What another process has changed in place is changed here."""
     if isinstance(old, list):
         old[:] = new
     elif isinstance(old, dict):
