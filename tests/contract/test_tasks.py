@@ -846,7 +846,10 @@ def test_reduction_in_chunks(engine):
     assert wait_on(summed([add(number, 0) for number in range(20)])) == sum(range(20))
 
 
-def test_constraints_bound_what_runs_at_once(parallel, tmp_path):
+def test_constraints_bound_what_runs_at_once(parallel, tmp_path, monkeypatch):
+    monkeypatch.setenv("ISTHMUS_CONFIG", str(tmp_path / "none"))  # no server is known that could have more
+    monkeypatch.delenv("ISTHMUS_URL", raising=False)
+
     @constraint(computing_units=2)
     @task(returns=1)
     def wide(folder):
@@ -857,7 +860,9 @@ def test_constraints_bound_what_runs_at_once(parallel, tmp_path):
         mark.unlink()
         return alone
 
-    assert wait_on([wide(str(tmp_path)) for _ in range(5)]) == [True] * 5
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    assert wait_on([wide(str(marks)) for _ in range(5)]) == [True] * 5
     with pytest.raises(Invalid, match="2 workers"):
 
         @constraint(computing_units=64)

@@ -1,11 +1,12 @@
 """Calls that are more than one call of one function: reductions, alternatives, transformations, jobs."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from isthmus.domain.errors import Invalid
-from isthmus.tasks.constraints import units
+from isthmus.tasks.constraints import Unmet, resources, units
 from isthmus.tasks.declaration import Task
 from isthmus.tasks.directions import COLLECTION
 from isthmus.tasks.transformations import of_call
@@ -40,16 +41,12 @@ def before(
 
 
 def _possible(program: Any, task: Task) -> Task:
-    """The first implementation whose constraints this machine can meet."""
-    trouble: Invalid | None = None
+    """The first implementation whose constraints this machine can meet; the task itself where it can meet none."""
     for candidate in (task, *task.alternatives):
-        try:
+        with suppress(Invalid):
             units(candidate, {}, program.engine.workers)
             return candidate
-        except Invalid as error:
-            trouble = trouble or error
-    assert trouble is not None
-    raise trouble
+    return task
 
 
 def _reduce(program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -71,6 +68,16 @@ def _reduce(program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str
             step.append(chunk[0] if len(chunk) == 1 else program.call(plain, (), {**given, name: chunk}))
         elements = step
     return program.call(plain, (), {**given, name: elements})
+
+
+def as_job(program: Any, task: Task, given: Mapping[str, Any], unmet: Unmet) -> Task:
+    """The same task as a job of the platform, which may have what this machine lacks. Raises `unmet` without one."""
+    from isthmus.tasks.jobs import server_answers
+
+    if not (program.has_jobs or server_answers()):
+        raise unmet
+    needed = resources(task, given) or {"cpus": 1}
+    return _variant(task, needed, options=replace(task.options, resources=needed))
 
 
 def _counted(task: Task) -> Task:
