@@ -199,6 +199,7 @@ from pycompss.functions.elapsed_time import timeit
 from pycompss.functions.reduce import merge_reduce
 from pycompss.functions.map import map
 from pycompss.runtime.management.classes import Future
+from pycompss.dds import DDS
 from pycompss.streams.distro_stream import FileDistroStream, ObjectDistroStream, PscoDistroStream
 from pycompss.util.serialization.serializer import deserialize_from_file, serialize_to_file
 from storage.api import getByID
