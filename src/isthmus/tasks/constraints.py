@@ -84,10 +84,11 @@ def units(task: Task, arguments: Mapping[str, Any], workers: int) -> int:
         there = disk.f_blocks * disk.f_frsize / 2**30
         if wanted > there:
             raise _impossible(task, f"storage_size={wanted:g} (GB)", f"{there:.0f} GB of storage")
-    for name, here in (("processor_architecture", _architecture()), ("operating_system_type", platform.system())):
-        asked = _text(given.get(name), arguments)
-        if asked and asked.lower() not in ("[unassigned]", here.lower(), platform.machine().lower()):
-            raise _impossible(task, f"{name}={asked}", here)
+    for name, what in _KINDS.items():
+        if name in given:
+            asked, here = _text(given[name], arguments), what()
+            if asked and asked.lower() not in ("[unassigned]", here.lower(), platform.machine().lower()):
+                raise _impossible(task, f"{name}={asked}", here)
     return max(1, needed)
 
 
@@ -144,6 +145,12 @@ def _impossible(task: Task, wanted: str, there: str) -> Unmet:
 
 def _architecture() -> str:
     return {"x86_64": "amd64"}.get(platform.machine(), platform.machine())
+
+
+_KINDS: Mapping[str, Callable[[], str]] = {
+    "processor_architecture": _architecture,
+    "operating_system_type": platform.system,
+}
 
 
 def _text(value: Any, arguments: Mapping[str, Any]) -> str:
