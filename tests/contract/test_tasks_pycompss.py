@@ -12,6 +12,7 @@ import pytest
 
 from isthmus.domain.errors import Invalid
 from isthmus.tasks import start, stop, task, wait_on
+from isthmus.tasks.compiled import compiled
 from isthmus.tasks.directions import TABLE
 from tests.contract.test_tasks import ENGINES, PARALLEL, started
 
@@ -89,6 +90,24 @@ def test_what_cannot_be_pickled_is_named_with_its_place():
         assert "can't be sent back" in str(failed.value.__notes__) and "unsendable" in str(failed.value.__notes__)
     finally:
         stop(kill=True)
+
+
+@task(returns=1, numba=True, on_failure="FAIL")
+def fast(x):
+    return x + 1
+
+
+@task(returns=1, numba="nijt", on_failure="FAIL")
+def mistyped(x):
+    return x + 1
+
+
+def test_numba_is_asked_for_by_name(parallel, monkeypatch):
+    with pytest.raises(Invalid, match="njit"):
+        wait_on(mistyped(1))
+    monkeypatch.setitem(sys.modules, "numba", None)  # as where it is not installed
+    with pytest.raises(Invalid, match="pip install numba"):
+        compiled(fast)
 
 
 def test_methods_that_are_tasks_are_called_on_futures(engine):
