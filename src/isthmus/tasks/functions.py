@@ -88,6 +88,8 @@ def reduce_task(task: Task) -> Any:
         return load_task, (task.function.__module__, task.function.__qualname__)
     state = dict(task.__dict__)
     state.pop("_shape", None)
+    state.pop("_variants", None)
+    state.pop("_compiled", None)
     state.pop("__wrapped__", None)
     # The state comes later, so that a function that calls itself finds the task made already.
     return _blank, (), state
@@ -103,6 +105,10 @@ def _blank() -> Task:
 def body_of(task: Task) -> Callable[..., Any]:
     """What runs for a call of the task."""
     run: Callable[..., Any] = task.function
+    if task.options.numba:
+        from isthmus.tasks.compiled import compiled
+
+        run = compiled(task)
     if task.kind is not None:
 
         def run(*args: Any, **kwargs: Any) -> Any:

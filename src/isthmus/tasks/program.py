@@ -17,7 +17,7 @@ from isthmus.tasks.advice import Advice
 from isthmus.tasks.binding import Binding, stands_elsewhere
 from isthmus.tasks.calls import PLAIN, Encoding
 from isthmus.tasks.checkpoint import Checkpoint, copy_whole
-from isthmus.tasks.constraints import units
+from isthmus.tasks.constraints import Unmet, units
 from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task, returns_of_call
 from isthmus.tasks.engines.base import Engine
 from isthmus.tasks.expressions import evaluate
@@ -44,6 +44,7 @@ class Program:
 
     def __init__(self, settings: Settings, engine: Callable[["Program"], Engine]) -> None:
         self.settings = settings
+        self.folder = os.getcwd()
         self.lock = threading.RLock()
         self.graph = Graph()
         self.tracker = Tracker()
@@ -119,14 +120,16 @@ class Program:
         kwargs, count = returns_of_call(task, kwargs)
         binding = Binding(self, task, args, kwargs)
         returns = _returns(task, binding, task.shape.returns if count is None else count)
-        if task.is_job:
-            if self._jobs is None:
-                from isthmus.tasks.jobs import Jobs
+        processors = 0 if task.is_job else 1
+        if task.constraints and not task.is_job:
+            try:
+                processors = units(task, binding.names, self.engine.workers)
+            except Unmet as unmet:
+                task, processors = special.as_job(self, task, binding.names, unmet), 0
+        if task.is_job and self._jobs is None:
+            from isthmus.tasks.jobs import Jobs
 
-                self._jobs = Jobs(self)
-            processors = 0
-        else:
-            processors = units(task, binding.names, self.engine.workers) if task.constraints else 1
+            self._jobs = Jobs(self)
         binding.number()
         encoding = binding.encoding()
         graph, in_place = self.graph, self.engine.in_place

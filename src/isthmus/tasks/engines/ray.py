@@ -355,7 +355,8 @@ class RayEngine:
         return waiter.block(timeout_s)
 
     def pack(self, value: Any) -> Any:
-        if getattr(value, "nbytes", 0) <= _SMALL:
+        size = getattr(value, "nbytes", 0)
+        if not isinstance(size, int) or size <= _SMALL:  # a class of arrays has no size, and small ones do
             data = self._ray.cloudpickle.dumps(value, 5)
             if len(data) <= _SMALL:
                 return ("bytes", data)

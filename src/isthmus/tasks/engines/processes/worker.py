@@ -26,6 +26,7 @@ from isthmus.tasks.settings import Settings
 from isthmus.tasks.watch import unwatched
 
 _FLUSH_S = 0.001
+_AROUND = "its arguments could not be read, or what it returned or changed can't be sent back."
 
 
 class Worker:
@@ -148,6 +149,9 @@ class Worker:
         except BaseException as error:  # noqa: BLE001  (a user's SystemExit, too, is the task's own end)
             if isinstance(error, SystemExit | KeyboardInterrupt):
                 error = TaskError(f"The task ended with {type(error).__name__}: {error}")
+            elif not hasattr(error, "__notes__"):  # the function itself has not raised it
+                name = f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', '?')}"
+                error.add_note(f"In task {name}: {_AROUND}")
             self._results.append((number, wire.RAISED, portable(error), perf_counter() - begin))
             self._done += 1
             return

@@ -1,6 +1,6 @@
-"""`@task`. As in PyCOMPSs, a task that a task calls runs where it is called.
+"""`@task`. As in PyCOMPSs, a task that a task calls runs where it is called, and `return a, b` gives two values.
 
-Unless ISTHMUS_TASKS_NESTED, or @task(nested=True), says otherwise.
+Unless ISTHMUS_TASKS_NESTED, @task(nested=True), or @task(spreads=False) say otherwise.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ from isthmus.tasks.declaration import Task
 
 def task(*args: Any, **given: Any) -> Any:
     """Mark a function: see `isthmus.tasks.task`."""
-    given = {"nested": False, **given}
-    if len(args) == 1 and len(given) == 1 and callable(args[0]):
-        return declaration.declare(args[0], given)
-    return declaration.task(*args, **given)
+    ours = {"nested": False, "spreads": True}
+    if len(args) == 1 and not given and callable(args[0]):
+        return declaration.declare(args[0], ours)
+    return declaration.task(*args, **{**ours, **given})
 
 
 __all__ = ["Task", "task"]
