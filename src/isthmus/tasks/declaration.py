@@ -6,9 +6,11 @@ plain function stays reachable as `.function`.
 
 import dis
 import functools
+import importlib
 import inspect
 import itertools
 import os
+import sys
 import typing
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -119,9 +121,14 @@ class Task:
         return self if instance is None else functools.partial(self, instance)
 
     def __reduce__(self) -> Any:
-        from isthmus.tasks.functions import reduce_task
-
-        return reduce_task(self)
+        """By name, else by value (its function must be picklable then)."""
+        if importable(self):
+            return load_task, (self.function.__module__, self.function.__qualname__)
+        state = dict(self.__dict__)
+        for made in ("_shape", "_variants", "_compiled", "__wrapped__"):
+            state.pop(made, None)
+        # The state comes later, so that a function that calls itself finds the task made already.
+        return _blank, (), state
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -133,6 +140,35 @@ def _program() -> Any:
     global _program
     _program = current  # found once
     return _program()
+
+
+def importable(task: Task) -> bool:
+    """Whether importing the function's module, and looking it up, gives this task."""
+    module = task.function.__module__
+    if module == "__main__" or task.stands_for is not None:
+        return False
+    found: Any = sys.modules.get(module)
+    for part in task.function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is task or (isinstance(found, functools.partial) and found.func is task)
+
+
+def load_task(module: str, name: str) -> Task:
+    """The task of that name in that module."""
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    if isinstance(found, functools.partial):
+        found = found.func
+    assert isinstance(found, Task), found
+    return found
+
+
+def _blank() -> Task:
+    made = Task.__new__(Task)
+    made._shape = None
+    made.seconds = -1.0
+    return made
 
 
 class Shape:
