@@ -201,12 +201,9 @@ def _resized(site: SiteSnapshot, more: int) -> SiteSnapshot:
         )
         for queue in site.queues
     )
-    more = count - chosen.count
     fresh = site.copy()
     fresh.queues = queues
-    fresh.total_cpus += more * chosen.cpus
-    fresh.total_mem += more * int(chosen.mem)
-    fresh.total_gpus += more * sum(kind.count for kind in chosen.gpus)
+    fresh.measure()
     return fresh
 
 

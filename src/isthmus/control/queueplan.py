@@ -82,7 +82,7 @@ class QueuePlans:
                 continue
             members, epoch = await resizing.members(fleets, queue.waiting, queue.running, now)
             for fleet in fleets:
-                nodes = free_nodes(fleets, fleet, queue.others)
+                nodes = free_nodes(snapshots[one], fleets, fleet, queue.others)
                 if members[fleet] and nodes:
                     found.append(await self._plan(resizing, snapshots[one], fleet, nodes, members[fleet], epoch, now))
         return found

@@ -9,10 +9,12 @@ those of the same kind that ended (`isthmus.placement.throughputs`).
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from isthmus.control import places
 from isthmus.control.fleets import Fleet, fleet_of, fleets_of, spread, suits
 from isthmus.control.live import SIZED, STOPPED, Live, read_spec
 from isthmus.db import attempts as attempt_rows
@@ -121,7 +123,7 @@ class Resizing:
         for fleet in fleets:
             if not members[fleet]:
                 continue
-            nodes = free_nodes(fleets, fleet, others)
+            nodes = free_nodes(site, fleets, fleet, others)
             orders = self.pool(site, fleet).orders(now - epoch, nodes, members[fleet])
             mine_waiting = {
                 int(one.job.id): waiting[int(one.job.id)] for one in members[fleet] if one.job.id in waiting
@@ -225,12 +227,12 @@ def check_policy() -> None:
         )
 
 
-def free_nodes(fleets: Sequence[Fleet], fleet: Fleet, others: Sequence[Live]) -> int:
+def free_nodes(site: SiteSnapshot, fleets: Sequence[Fleet], fleet: Fleet, others: Sequence[Live]) -> int:
     """How many of its nodes jobs whose number of GPUs nobody chooses leave."""
     taken = sum(
-        int(one.plan.get("gpus", 0)) for one in others if len(fleets) == 1 or one.plan.get("node") == fleet.node
+        places.gpus_of(one.plan, site) for one in others if len(fleets) == 1 or one.plan.get("node") == fleet.node
     )
-    return max(0, fleet.nodes - -(-taken // fleet.gpus))
+    return max(0, fleet.nodes - math.ceil(taken / fleet.gpus - 1e-6))
 
 
 def home_of(need: Need, sites: Sequence[SiteSnapshot], fleets: Mapping[str, Sequence[Fleet]]) -> str | None:

@@ -6,13 +6,14 @@ add: spec ─► host keys shown and pinned ─► key authorised ─► probe �
 import builtins
 import dataclasses
 import json
+import math
 import re
 from typing import Any
 
 from sqlalchemy import Connection
 
 from isthmus.control import places
-from isthmus.control.live import read_spec
+from isthmus.control.live import SHARE, read_spec
 from isthmus.control.recording import Record
 from isthmus.control.resizing import check_policy
 from isthmus.control.rights import require
@@ -375,12 +376,14 @@ def _counts(conn: Connection) -> dict[str, dict[str, int]]:
 
 def _loads(conn: Connection) -> dict[str, SiteLoad]:
     found: dict[str, SiteLoad] = {}
+    parts: dict[tuple[str, bool], float] = {}  # of GPUs: together they make up whole ones
     for load in attempt_rows.load_of_sites(conn):
         plan = json.loads(load.plan)
         nodes = int(plan.get("nodes", 1))
         before = found.get(load.site, SiteLoad())
         running = AttemptState(load.state).rank >= AttemptState.RUNNING.rank
         took = (int(plan.get("cpus", 1)) * nodes, int(plan.get("mem", 0)) * nodes, int(plan.get("gpus", 0)) * nodes)
+        parts[load.site, running] = parts.get((load.site, running), 0.0) + float(plan.get(SHARE, 0.0))
         if running:
             found[load.site] = dataclasses.replace(
                 before, cpus=before.cpus + took[0], mem_bytes=before.mem_bytes + took[1], gpus=before.gpus + took[2]
@@ -389,6 +392,10 @@ def _loads(conn: Connection) -> dict[str, SiteLoad]:
             found[load.site] = dataclasses.replace(
                 before, waiting_cpus=before.waiting_cpus + took[0], waiting_gpus=before.waiting_gpus + took[2]
             )
+    for (name, running), share in parts.items():
+        one, more = found[name], math.ceil(share - 1e-6)
+        also = {"gpus": one.gpus + more} if running else {"waiting_gpus": one.waiting_gpus + more}
+        found[name] = dataclasses.replace(one, **also)
     return found
 
 

@@ -185,7 +185,7 @@ def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
             attempts.c.started_at,
             func.coalesce(attempts.c.ended_at, now).label("ended_at"),
             (planned("cpus", 1) * planned("nodes", 1)).label("cpus"),
-            (planned("gpus", 0) * planned("nodes", 1)).label("gpus"),
+            (planned("gpus", 0) * planned("nodes", 1) + planned("gpu_share", 0)).label("gpus"),
             planned("nodes", 1).label("nodes"),
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)

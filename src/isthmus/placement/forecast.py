@@ -58,7 +58,7 @@ def forecast(
     heapq.heapify(ends)
     told: dict[int, Told] = {}
     fits: dict[Need, tuple[str, ...]] = {}
-    terms = replace(terms, releases=lambda site: [_release(one) for one in ends if one[2] == site])
+    terms = replace(terms, releases=lambda site: [_release(one, places[site]) for one in ends if one[2] == site])
     for _ in range(MAX_STEPS):
         if not left:
             break
@@ -99,11 +99,14 @@ def _count(site: SiteSnapshot, need: Need, sign: int) -> None:
     nodes = need.nodes * sign
     site.used_cpus += need.cpus * nodes
     site.used_mem += need.mem * nodes
-    site.used_gpus += need.gpus * nodes
+    if sign > 0 or need.part is None:
+        site.hold_gpus(need.gpu_type, need.gpus * nodes, need.part)
+    else:
+        site.free_part(need.part)
     site.used_jobs += sign
     site.jobs_of[need.user] = max(0, site.jobs_of.get(need.user, 0) + sign)
 
 
-def _release(one: tuple[float, int, str, Need]) -> Release:
+def _release(one: tuple[float, int, str, Need], site: SiteSnapshot) -> Release:
     end, _, _, need = one
-    return Release(end, need.cpus * need.nodes, need.mem * need.nodes, need.gpus * need.nodes)
+    return Release(end, need.cpus * need.nodes, need.mem * need.nodes, need.gpus_of(site.gpus) * need.nodes)

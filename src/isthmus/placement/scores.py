@@ -20,7 +20,8 @@ HALF_WAIT_S = 600.0  # likewise for the wait in the site's own queue
 
 def load(need: Need, site: SiteSnapshot) -> float | None:
     """How much of the scarcer resource would be left: a site with a queue of its own may go below 0 free."""
-    return Standing(site, need.cpus * need.nodes, need.gpus * need.nodes, rest=0.0, load=1.0, total=1.0).mean()
+    gpus = need.gpus_of(site.gpus) * need.nodes
+    return Standing(site, need.cpus * need.nodes, gpus, rest=0.0, load=1.0, total=1.0).mean()
 
 
 def locality(need: Need, site: SiteSnapshot) -> float | None:
@@ -43,7 +44,7 @@ def price(need: Need, site: SiteSnapshot) -> float | None:
 
 def fit(need: Need, site: SiteSnapshot) -> float | None:
     """Jobs without GPUs keep off sites that have them."""
-    return 1.0 if need.gpus or not site.total_gpus else 0.5
+    return 1.0 if need.gpus or need.part or not site.total_gpus else 0.5
 
 
 def stickiness(need: Need, site: SiteSnapshot) -> float | None:
@@ -85,7 +86,7 @@ class Standing:
 
     site: SiteSnapshot
     cpus: int  # that a job takes of the site
-    gpus: int
+    gpus: float  # a part of one counts as that part
     rest: float  # weighted sum of all scores but the load
     load: float  # its weight
     total: float  # of all weights
@@ -121,7 +122,8 @@ def standing(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIG
             rest += reading.weight * normal
             total += reading.weight
     share = weights.get("load", 0.0)
-    return Standing(site, need.cpus * need.nodes, need.gpus * need.nodes, rest, share, total or 1.0)
+    gpus = need.gpus_of(site.gpus) * need.nodes
+    return Standing(site, need.cpus * need.nodes, gpus, rest, share, total or 1.0)
 
 
 def score(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIGHTS) -> float:
