@@ -150,6 +150,11 @@ def count(site: SiteSnapshot, plan: Mapping[str, Any], user: str, waiting: bool,
     site.jobs_of[user] = max(0, site.jobs_of.get(user, 0) + sign)
 
 
+def gpu_kinds(inventory: Inventory) -> dict[str, str]:
+    """By kind of node, the type of its GPUs, of several the first."""
+    return {node.name: node.gpus[0].type for queue in inventory.queues for node in queue.nodes if node.gpus}
+
+
 def part_of(plan: Mapping[str, Any]) -> Part | None:
     """The part of a GPU that an attempt was placed with, if it asked for one."""
     part, mem = float(plan.get("gpu_part", 0.0)), int(plan.get("gpu_part_mem", 0))

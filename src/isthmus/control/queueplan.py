@@ -6,15 +6,15 @@ and all ran as expected. Nothing is decided here, and nothing kept.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from isthmus.control import places
-from isthmus.control.fleets import Fleet, fleets_of
-from isthmus.control.knowledge import read_rules
+from isthmus.control.fleets import Fleet, fleet_of, fleets_of, hour_of
+from isthmus.control.knowledge import catalogue_of, read_rules
 from isthmus.control.live import Live
 from isthmus.control.needs import Needs
 from isthmus.control.resizing import FAR_S, Resizing, free_nodes, home_of
@@ -80,7 +80,7 @@ class QueuePlans:
             fleets = fleets_of(snapshots[one])
             if (site and one != site) or not fleets or not (queue.waiting or queue.running):
                 continue
-            members, epoch = await resizing.members(fleets, queue.waiting, queue.running, now)
+            members, epoch = await resizing.members(snapshots[one], fleets, queue.waiting, queue.running, now)
             for fleet in fleets:
                 nodes = free_nodes(snapshots[one], fleets, fleet, queue.others)
                 if members[fleet] and nodes:
@@ -140,25 +140,26 @@ class QueuePlans:
             return job_rows.many(conn, ids), attempt_rows.standing_of(conn, ids)
 
         rows, attempts = await self._db.read(read)
-        spent = _spent(attempts, site.gpu_hour, now)
+        spent = _spent(attempts, site, now)
         return _view(site, fleet, nodes, members, result.schedule, rows, spent, epoch, now)
 
 
 def _from_now(member: Member, now: float) -> Any:
-    from dataclasses import replace
-
     return replace(member.job, release_s=0.0, deadline_s=max(0.0, member.job.deadline_s - now))
 
 
-def _spent(attempts: Sequence[Any], gpu_hour: float, now: float) -> dict[int, float]:
-    """By job, the price of the GPUs that it has held."""
+def _spent(attempts: Sequence[Any], site: SiteSnapshot, now: float) -> dict[int, float]:
+    """By job, the price of the GPUs that it has held, by their type."""
     import json
 
+    fleets = fleets_of(site)
     spent: dict[int, float] = {}
     for row in attempts:
         if row.started_at:
             held_s = max(0.0, (row.ended_at or now) - row.started_at)
             gpus = int(json.loads(row.plan or "{}").get("gpus", 0))
+            fleet = fleet_of(fleets, row.plan)
+            gpu_hour = hour_of(site, fleet) if fleet is not None else site.gpu_hour
             spent[row.job_id] = spent.get(row.job_id, 0.0) + held_s * gpus * gpu_hour / HOUR_S
     return spent
 
@@ -196,7 +197,7 @@ def _view(
                 ends_at=moment(end_s),
                 late_s=0.0 if far else max(0.0, now + end_s - due),
                 cost_so_far=round(spent.get(job, 0.0), 4),
-                cost_expected=round(held_s * site.gpu_hour / HOUR_S, 4),
+                cost_expected=round(held_s * hour_of(site, fleet) / HOUR_S, 4),
             )
         )
     return PlanView(
@@ -221,9 +222,9 @@ def _view(
 
 def _read(conn: Connection, now: float) -> tuple[dict[str, SiteSnapshot], Sequence[Any], list[Any]]:
     """Sites by name, live attempts, jobs that wait."""
-    rules = read_rules(conn, now)
+    known = replace(read_rules(conn, now), catalogue=catalogue_of(conn))
     snapshots = {
-        row.name: places.snapshot(row, knowledge=rules) for row in site_rows.every(conn) if row.state != "REMOVED"
+        row.name: places.snapshot(row, knowledge=known) for row in site_rows.every(conn) if row.state != "REMOVED"
     }
     queued = [
         row

@@ -4,7 +4,7 @@
 
 A job that is stopped gets SIGTERM and its grace, leaves a checkpoint, is QUEUED again at once, and goes on with another
 number of GPUs, or when there is room. It stays at the site where its checkpoint lies. Where a site has several kinds of
-GPU nodes, a job goes to the kind on which it is in time for the fewest GPU-seconds. How long jobs take is learned from
+GPU nodes, a job goes to the kind on which it is in time at the least price. How long jobs take is learned from
 those of the same kind that ended (`isthmus.placement.throughputs`).
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus.control import places
-from isthmus.control.fleets import Fleet, fleet_of, fleets_of, spread, suits
+from isthmus.control.fleets import Fleet, fleet_of, fleets_of, hour_of, spread, suits
 from isthmus.control.live import SIZED, STOPPED, Live, read_spec
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
@@ -119,7 +119,7 @@ class Resizing:
         others: Sequence[Live],
         now: float,
     ) -> None:
-        members, epoch = await self.members(fleets, waiting, running, now)
+        members, epoch = await self.members(site, fleets, waiting, running, now)
         for fleet in fleets:
             if not members[fleet]:
                 continue
@@ -131,7 +131,12 @@ class Resizing:
             self._note(found, site, fleet, mine_waiting, running, orders)
 
     async def members(
-        self, fleets: Sequence[Fleet], waiting: Mapping[int, Need], running: Mapping[int, Live], now: float
+        self,
+        site: SiteSnapshot,
+        fleets: Sequence[Fleet],
+        waiting: Mapping[int, Need],
+        running: Mapping[int, Live],
+        now: float,
     ) -> tuple[dict[Fleet, list[Member]], float]:
         """Which jobs belong to which kind of node, and the moment from which their times are counted."""
         ids = sorted({*waiting, *running})
@@ -161,7 +166,7 @@ class Resizing:
                     members[can[0]].extend(could.values())
                 elif could:
                     undecided.append((could, ran_on))
-        spread(members, undecided, now - epoch)
+        spread(members, undecided, now - epoch, {fleet: hour_of(site, fleet) for fleet in fleets})
         return members, epoch
 
     def _times(self, row: Any, fleet: Fleet) -> tuple[float, ...]:
@@ -204,11 +209,13 @@ class Resizing:
 
     def pool(self, site: SiteSnapshot, fleet: Fleet) -> Pool:
         pool = self._pools.get((site.name, fleet))
-        if pool is None:
+        if pool is not None:
+            pool.say(hour_of(site, fleet), site.restart_s)
+        else:
             from isthmus.placement.sizing.mixing import Mixing, Tuning
 
             method = Mixing(Tuning(least_part=LEAST_PART))
-            pool = Pool(fleet.kind, fleet.gpus, site.gpu_hour, site.restart_s, method)
+            pool = Pool(fleet.kind, fleet.gpus, hour_of(site, fleet), site.restart_s, method)
             still = fleets_of(site)
             self._pools = {key: known for key, known in self._pools.items() if key[0] != site.name or key[1] in still}
             self._pools[site.name, fleet] = pool

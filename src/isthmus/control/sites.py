@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection
@@ -27,7 +28,7 @@ from isthmus.db.engine import Database
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import Conflict, Invalid, NotFound, SiteError
 from isthmus.domain.reasons import Reason
-from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
+from isthmus.domain.sites import Health, Inventory, Price, SiteSpec, SiteState
 from isthmus.domain.states import AttemptState
 from isthmus.domain.users import Caller, Role, Scope
 from isthmus.domain.views import SiteLoad, SiteView
@@ -347,6 +348,9 @@ def _check(spec: SiteSpec) -> None:
             example = Constraint(label, "is", ("x",))
             raise Invalid(f"{label!r} can't stand in a constraint such as '{example}'.", place=f"labels.{label}")
     check_site(spec)
+    for place, value in _priced(spec.price):
+        if not 0 <= value <= 1e9:
+            raise Invalid(f"{value:g} is no price: it must be from 0 to 1e9.", place=f"price.{place}")
     for place, policy in _policies(spec):
         try:
             find_policy(policy)
@@ -357,6 +361,14 @@ def _check(spec: SiteSpec) -> None:
             if place != "policy":
                 raise Invalid(f"The policy {policy!r} rules a whole site, not a queue.", place=place)
             check_policy()
+
+
+def _priced(price: Price) -> Iterator[tuple[str, float]]:
+    """Every number of a price, with its place."""
+    for name in ("cpu_hour", "gpu_hour", "node_hour", "cpu_watts", "gpu_watts", "node_watts"):
+        yield name, getattr(price, name)
+    for kind, one in price.gpus.items():
+        yield from ((f"gpus.{kind}.{name}", value) for name in ("hour", "watts") if (value := getattr(one, name)))
 
 
 def _policies(spec: SiteSpec) -> builtins.list[tuple[str, str]]:

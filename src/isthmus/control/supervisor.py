@@ -557,4 +557,5 @@ def _metered(place: Place) -> Metered:
 def _view(site: SiteSnapshot) -> tuple[object, ...]:
     """What of a snapshot makes other plans at once when it changes; learned waits and speeds come with the next."""
     metrics = {name: (one.known, one.weight) for name, one in site.metrics.items()}
-    return metrics, site.policy, dict(site.queue_policies), site.node_hour, site.cpu_hour, site.gpu_hour
+    prices = (site.node_hour, site.cpu_hour, site.gpu_hour, dict(site.gpu_hours))
+    return metrics, site.policy, dict(site.queue_policies), prices

@@ -197,6 +197,16 @@ def _usual(architecture: str) -> str:
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture.lower(), architecture.lower())
 
 
+def gpu_kind(need: Need, site: SiteSnapshot) -> str:
+    """The type of GPU that the job would have there; "" where it asks for none, or the site does not say."""
+    if need.gpu_type or not (need.gpus or need.part):
+        return need.gpu_type
+    queue = choose_queue(need, site)
+    node = choose_node(need, queue) if queue else None
+    kinds = [] if node is None else [kind.type for kind in node.gpus if kind.count >= need.gpus]
+    return kinds[0] if kinds else ""
+
+
 def _queue_rejects(need: Need, queue: Queue) -> str:
     if need.queue and queue.name != need.queue:
         return f"the job asks for queue {need.queue}"

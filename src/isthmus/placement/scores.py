@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from isthmus.domain.units import show_bytes, show_seconds
-from isthmus.placement.filters import choose_queue
+from isthmus.placement.filters import choose_queue, gpu_kind
 from isthmus.placement.needs import Need
 from isthmus.placement.snapshot import USUAL_BYTES_S, SiteSnapshot
 
@@ -156,7 +156,9 @@ def move_s(need: Need, site: SiteSnapshot) -> float:
 
 def hourly(need: Need, site: SiteSnapshot) -> float:
     """What an hour of it costs there, energy included; in the currency of the sites' prices."""
-    return need.nodes * (site.node_hour + need.cpus * site.cpu_hour + need.gpus * site.gpu_hour)
+    gpus = need.gpus_of(site.gpus)
+    gpu_hour = site.gpu_price(gpu_kind(need, site)) if gpus and site.gpu_hours else site.gpu_hour
+    return need.nodes * (site.node_hour + need.cpus * site.cpu_hour + gpus * gpu_hour)
 
 
 def _queue(need: Need, site: SiteSnapshot) -> str:
@@ -181,7 +183,7 @@ def _note(name: str, need: Need, site: SiteSnapshot) -> str:
         cases = f"{expected.cases:.0f} recent jobs" if expected.cases >= 0.5 else "what is usual elsewhere"
         return f"{show_seconds(expected.seconds)}, from {cases}"
     if name == "price":
-        return f"{hourly(need, site):.4g} an hour"
+        return f"{hourly(need, site):.4g} an hour" + (f"; {site.price_note}" if site.price_note else "")
     if name == "load":
         return f"{site.used_cpus} of {site.total_cpus} cores, {site.used_gpus} of {site.total_gpus} GPUs in use"
     if name == "stickiness" and need.at == site.name:

@@ -79,7 +79,9 @@ class SiteSnapshot:
     restart_s: float = 0.0
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
+    gpu_hours: Mapping[str, float] = field(default_factory=dict)  # of some types, in small letters, instead
     node_hour: float = 0.0
+    price_note: str = ""  # what of its price is not known
     used_cpus: int = 0
     used_mem: int = 0
     used_gpus: int = 0  # of which somebody has all or a part
@@ -130,6 +132,10 @@ class SiteSnapshot:
     def policy_of(self, queue: str) -> str:
         """The policy that orders the jobs of one of its queues."""
         return self.queue_policies.get(queue, self.policy)
+
+    def gpu_price(self, kind: str) -> float:
+        """What an hour of a GPU of that type costs, energy included."""
+        return self.gpu_hours.get(kind.casefold(), self.gpu_hour)
 
     def wait(self, queue: str) -> Expected | None:
         """How long a job may be expected to wait in one of its queues; None where nothing was ever seen."""

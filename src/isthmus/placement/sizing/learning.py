@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isthmus.placement.sizing.options import Option, options
-from isthmus.placement.sizing.problem import Problem, SizedJob
+from isthmus.placement.sizing.problem import Problem, SizedJob, Vm
 from isthmus.placement.sizing.simulate import Active, Place, View
 
 EXACT = 1e-3  # predictions that are off by no more are taken as they are
@@ -49,6 +49,7 @@ class Learning:
         self._jobs: dict[int | str, _Job] = {}
         self._before: dict[int | str, _Before] = {}
         self._sum, self._count = 0.0, 0
+        self._vms: tuple[Vm, ...] = ()
 
     @property
     def typical(self) -> float:
@@ -89,6 +90,10 @@ class Learning:
 
     def options(self, problem: Problem, active: Active) -> tuple[Option, ...]:
         """The job's options by what is known now."""
+        if problem.vms != self._vms:  # other prices make other options worth it
+            self._vms = problem.vms
+            for one in self._jobs.values():
+                one.row = ()
         known = self._jobs.setdefault(active.job.id, _Job({}))
         if not known.row or known.smooth != self.uncertain:
             known.smooth = self.uncertain

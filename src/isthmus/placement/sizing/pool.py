@@ -39,12 +39,17 @@ class Pool:
     """Remembers, as its method does, what it saw of the jobs. ``nodes`` may change from one call to the next."""
 
     def __init__(self, kind: str, gpus: int, gpu_hour: float, restart_s: float, method: Method) -> None:
-        # A node is what it is: whole, whoever uses how much of it. A GPU costs its part of that.
-        self._vms = (Vm(kind, kind, gpus, (gpu_hour or 1.0) * gpus),)
         self._kind = kind
-        self._restart_s = restart_s
+        self._gpus = gpus
         self.method = method
         self._nodes_of: dict[int | str, int] = {}
+        self.say(gpu_hour, restart_s)
+
+    def say(self, gpu_hour: float, restart_s: float) -> None:
+        """What an hour of a GPU costs from now on, and a restart."""
+        # A node is what it is: whole, whoever uses how much of it. A GPU costs its part of that.
+        self._vms = (Vm(self._kind, self._kind, self._gpus, (gpu_hour or 1.0) * self._gpus),)
+        self._restart_s = restart_s
 
     def problem(self, nodes: int, jobs: Sequence[SizedJob]) -> Problem:
         """What is to be solved here."""
