@@ -32,7 +32,7 @@ from isthmus.placement.policies import DEADLINE_COST
 from isthmus.placement.sizing.pool import Member, Orders, Pool
 from isthmus.placement.sizing.problem import HOUR_S, SizedJob
 from isthmus.placement.snapshot import SiteSnapshot
-from isthmus.placement.throughputs import Throughputs, kind_of
+from isthmus.placement.throughputs import UNSEEN, Estimate, Throughputs, kind_of
 
 LEAST_PART = 0.03  # of a job's work that must have been reported before its speed is believed
 LATE_S = 60.0  # an end that is written down later than this teaches nothing
@@ -159,9 +159,9 @@ class Resizing:
                     can = [one for one in fleets if suits(waiting[job], one)]
                 could = {}
                 for fleet in can:
-                    times = self._times(rows[job], fleet)
-                    if times:
-                        could[fleet] = _member(rows[job], mine, running.get(job), fleet, times, epoch, now)
+                    known = self._times(rows[job], fleet)
+                    if known:
+                        could[fleet] = _member(rows[job], mine, running.get(job), fleet, known, epoch, now)
                 if job in running:
                     members[can[0]].extend(could.values())
                 elif could:
@@ -169,7 +169,7 @@ class Resizing:
         spread(members, undecided, now - epoch, {fleet: hour_of(site, fleet) for fleet in fleets})
         return members, epoch
 
-    def _times(self, row: Any, fleet: Fleet) -> tuple[float, ...]:
+    def _times(self, row: Any, fleet: Fleet) -> tuple[Estimate, ...]:
         """What is known of a job's run times on these nodes: its own profile, its kind's, or a usual curve."""
         spec = read_spec(row.spec)
         sizing = spec.sizing or Sizing()
@@ -177,12 +177,17 @@ class Resizing:
             learned = self.throughputs.run_times(kind_of(spec), fleet.kind, fleet.gpus)
             if learned:
                 return learned
-        return run_times(
+        times = run_times(
             sizing.times,
             fleet.kind,
             fleet.gpus,
             stated_s=float(spec.resources.time),
             stated_gpus=spec.resources.gpus,
+        )
+        # What a person says is taken at its word, a curve that was put through it is not.
+        return tuple(
+            Estimate(time_s, 0.0 if sizing.times or gpus == spec.resources.gpus else UNSEEN)
+            for gpus, time_s in enumerate(times, 1)
         )
 
     def _note(
@@ -269,7 +274,7 @@ def _member(
     attempts: Sequence[Any],
     live: Live | None,
     fleet: Fleet,
-    times: tuple[float, ...],
+    known: tuple[Estimate, ...],
     epoch: float,
     now: float,
 ) -> Member:
@@ -277,10 +282,12 @@ def _member(
     sizing = spec.sizing or Sizing()
     release = row.submitted_at - epoch
     deadline = spec.deadline.timestamp() - epoch if spec.deadline is not None else release + FAR_S
-    job = SizedJob(row.id, release, max(deadline, release), sizing.late_per_hour / HOUR_S, {fleet.kind: times})
+    times = {fleet.kind: tuple(one.time_s for one in known)}
+    doubts = {fleet.kind: tuple(one.uncertainty for one in known)}
+    job = SizedJob(row.id, release, max(deadline, release), sizing.late_per_hour / HOUR_S, times, doubts)
     left = max(1e-6, 1.0 - max((_done(one.progress) for one in attempts), default=0.0)) if spec.checkpoint else 1.0
     if live is None:
-        return Member(job, left)
+        return Member(job, left, rigid=not spec.checkpoint)
     if not spec.checkpoint:
         left = max(1e-6, 1.0 - _done(attempts[-1].progress)) if attempts else 1.0
     began = attempts[-1].started_at if attempts else None
@@ -293,6 +300,7 @@ def _member(
         fixed=not _can_stop(spec, live) or not settled,
         ran_s=ran_s,
         stopping=bool(live.plan.get(STOPPED)),
+        rigid=not spec.checkpoint,
     )
 
 

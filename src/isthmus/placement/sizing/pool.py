@@ -23,6 +23,7 @@ class Member:
     fixed: bool = False  # it can't be stopped: it has no checkpoint, or is only just starting
     ran_s: float = 0.0  # since it started last
     stopping: bool = False  # it was told to stop, and has not yet
+    rigid: bool = False  # once it runs, it keeps the number that it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +104,4 @@ class Pool:
         place = Place(node, 0, one.gpus) if node is not None and one.gpus else None
         # In a real batch system the first start takes its time, too.
         debt = max(0.0, self._restart_s - one.ran_s) if one.gpus else 0.0
-        return Active(one.job, one.left, place, debt, True, fixed=one.fixed and place is not None)
+        return Active(one.job, one.left, place, debt, True, fixed=one.fixed and place is not None, rigid=one.rigid)

@@ -35,6 +35,7 @@ class Active:
     debt_s: float = 0.0  # of its restart there, still to spend before it gets on
     started: bool = False  # it ran before: starting it again costs a restart
     fixed: bool = False  # it can't be moved or stopped; never so in a simulation
+    rigid: bool = False  # nor can it once it runs; likewise
 
 
 @dataclass(slots=True)
