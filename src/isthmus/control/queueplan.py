@@ -19,6 +19,7 @@ from isthmus.control.live import Live
 from isthmus.control.needs import Needs
 from isthmus.control.resizing import FAR_S, Resizing, free_nodes, home_of
 from isthmus.control.rights import require
+from isthmus.control.sizedqueue import schedule
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
 from isthmus.db import sites as site_rows
@@ -36,7 +37,6 @@ from isthmus.placement.sizing.schedule import Schedule
 from isthmus.placement.snapshot import SiteSnapshot
 
 MOST = 1000  # jobs of one kind of node that a plan is made for
-DECISIONS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +117,10 @@ class QueuePlans:
         epoch: float,
         now: float,
     ) -> PlanView:
-        from isthmus.placement.sizing.simulate import simulate
-
         if len(members) > MOST:
             raise Invalid(f"{len(members)} jobs are more than the {MOST} that a plan is made for.", place="site")
-        pool = resizing.pool(site, fleet)
-        # Time begins now: what was submitted before can begin at once.
-        jobs = [_from_now(one, now - epoch) for one in members]
-        problem = pool.problem(nodes, jobs)
         async with self._turn:
-            result = await asyncio.to_thread(
-                simulate,
-                problem,
-                pool.method,
-                restart_s=site.restart_s,
-                begin=pool.under_way(nodes, members),
-                max_decisions=DECISIONS,
-            )
+            plan = await schedule(resizing, site, fleet, nodes, members, epoch, now)
         ids = [int(one.job.id) for one in members]
 
         def read(conn: Connection) -> tuple[Mapping[int, Any], list[Any]]:
@@ -141,11 +128,7 @@ class QueuePlans:
 
         rows, attempts = await self._db.read(read)
         spent = _spent(attempts, site, now)
-        return _view(site, fleet, nodes, members, result.schedule, rows, spent, epoch, now)
-
-
-def _from_now(member: Member, now: float) -> Any:
-    return replace(member.job, release_s=0.0, deadline_s=max(0.0, member.job.deadline_s - now))
+        return _view(site, fleet, nodes, members, plan, rows, spent, epoch, now)
 
 
 def _spent(attempts: Sequence[Any], site: SiteSnapshot, now: float) -> dict[int, float]:

@@ -11,7 +11,7 @@ those of the same kind that ended (`isthmus.placement.throughputs`).
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from isthmus.control import places
@@ -120,6 +120,10 @@ class Resizing:
         now: float,
     ) -> None:
         members, epoch = await self.members(site, fleets, waiting, running, now)
+        known = {int(one.job.id) for there in members.values() for one in there}
+        kinds = " or ".join(dict.fromkeys(fleet.kind for fleet in fleets))
+        for need in {need for job, need in waiting.items() if job not in known}:
+            found.waiting[need] = Waiting(Reason.NO_SITE, f"{site.name}: its `sizing.times` say nothing of {kinds}")
         for fleet in fleets:
             if not members[fleet]:
                 continue
@@ -137,8 +141,12 @@ class Resizing:
         waiting: Mapping[int, Need],
         running: Mapping[int, Live],
         now: float,
+        deadlines: Mapping[int, float] | None = None,
     ) -> tuple[dict[Fleet, list[Member]], float]:
-        """Which jobs belong to which kind of node, and the moment from which their times are counted."""
+        """Which jobs belong to which kind of node, and the moment from which their times are counted.
+
+        ``deadlines``: seconds since the epoch, of some jobs instead of their own.
+        """
         ids = sorted({*waiting, *running})
 
         def read(conn: Any) -> tuple[dict[int, Any], list[Any]]:
@@ -162,6 +170,8 @@ class Resizing:
                     known = self._times(rows[job], fleet)
                     if known:
                         could[fleet] = _member(rows[job], mine, running.get(job), fleet, known, epoch, now)
+                        if deadlines is not None and job in deadlines:
+                            could[fleet] = _due(could[fleet], deadlines[job] - epoch)
                 if job in running:
                     members[can[0]].extend(could.values())
                 elif could:
@@ -302,6 +312,13 @@ def _member(
         stopping=bool(live.plan.get(STOPPED)),
         rigid=not spec.checkpoint,
     )
+
+
+def _due(member: Member, deadline_s: float) -> Member:
+    """The same with another deadline."""
+    job = member.job
+    least = min(max(deadline_s, job.release_s), job.release_s + FAR_S)
+    return replace(member, job=replace(job, deadline_s=least))
 
 
 def _can_stop(spec: JobSpec, live: Live) -> bool:
