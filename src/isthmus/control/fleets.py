@@ -1,7 +1,7 @@
 """Fleets: a site's GPU nodes by kind, and which jobs go to which kind."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isthmus.placement.needs import Need
@@ -40,24 +40,37 @@ def fleet_of(fleets: Sequence[Fleet], plan: str) -> Fleet | None:
     return next((one for one in fleets if one.node == node), None)
 
 
+def hour_of(site: SiteSnapshot, fleet: Fleet) -> float:
+    """What an hour of one of its GPUs costs, its part of the node's price included."""
+    return site.gpu_price(fleet.kind) + site.node_hour / fleet.gpus
+
+
 def suits(need: Need, fleet: Fleet) -> bool:
     return not need.gpu_type or need.gpu_type.casefold() == fleet.kind.casefold()
 
 
 def spread(
-    members: dict[Fleet, list[Member]], undecided: list[tuple[dict[Fleet, Member], Fleet | None]], now: float
+    members: dict[Fleet, list[Member]],
+    undecided: list[tuple[dict[Fleet, Member], Fleet | None]],
+    now: float,
+    prices: Mapping[Fleet, float],
 ) -> None:
-    """Give each waiting job the kind of nodes on which it is in time for the fewest GPU-seconds, else ends soonest."""
+    """Give each waiting job the kind of nodes on which it is in time at the least price, else where it ends soonest.
+
+    ``prices``: of a GPU there; where none has one, GPU-seconds count.
+    """
+    free = not any(prices.values())
     load = {fleet: sum(_least_work(one) for one in there) for fleet, there in members.items()}
     undecided.sort(key=lambda one: min(member.job.deadline_s for member in one[0].values()))
     for could, ran_on in undecided:
-        best: tuple[tuple[bool, float], Fleet] | None = None
+        best: tuple[tuple[bool, float, float], Fleet] | None = None
         for fleet, member in could.items():
             work = _least_work(member)
             wait_s = load[fleet] / (fleet.gpus * fleet.nodes)
             end_s = wait_s + member.left * min(member.job.times[fleet.kind])
             late = now + end_s > member.job.deadline_s
-            key = (late, (end_s if late else work) * (STAYS if fleet == ran_on else 1.0))
+            stays = STAYS if fleet == ran_on else 1.0
+            key = (late, (end_s if late else work * (1.0 if free else prices[fleet])) * stays, work)
             if best is None or key < best[0]:
                 best = (key, fleet)
         assert best is not None

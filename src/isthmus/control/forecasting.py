@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from isthmus.control import places
-from isthmus.control.live import read_spec
+from isthmus.control.live import Live, read_spec
 from isthmus.control.needs import Needs
 from isthmus.control.rights import require
+from isthmus.control.sizedqueue import Played, play
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
 from isthmus.db import sites as site_rows
@@ -23,7 +24,7 @@ from isthmus.domain.sites import SiteState
 from isthmus.domain.states import AttemptState, JobState
 from isthmus.domain.users import Caller, Role, Scope
 from isthmus.placement import constraints
-from isthmus.placement.forecast import Running, Told, forecast
+from isthmus.placement.forecast import Running, Told, forecast, hold
 from isthmus.placement.needs import Need
 from isthmus.placement.plan import Terms
 from isthmus.placement.policies import USUAL_S, Ticket, find_policy
@@ -46,7 +47,7 @@ class _Scene:
     handed: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # those in sites' own queues, and
     # which sites they asked for
     left_out: int = 0
-    sized: int = 0
+    live: list[Live] = dataclasses.field(default_factory=list)
 
 
 class Forecasting:
@@ -67,23 +68,25 @@ class Forecasting:
             other = _changed(scene, change)
             show = {*change.show, *(int(job) for job in _jobs(change))}
             now = self._now()
-            first = await asyncio.to_thread(_forecast, scene, show, now)
-            second = await asyncio.to_thread(_forecast, other, show, now)
+            played = [await play(self._db, one.sites, one.queue, one.live, now) for one in (scene, other)]
+            first = await asyncio.to_thread(_forecast, scene, played[0], show, now)
+            second = await asyncio.to_thread(_forecast, other, played[1], show, now)
         notes = ["Jobs are taken to run as long as they may; those without a time limit, for an hour."]
-        if scene.sized:
-            notes.append(
-                f"{scene.sized} jobs may be sized by deadline-cost; here they have the GPUs that they ask for."
-            )
+        sized = len(played[0].told.keys() | played[1].told.keys())
+        if sized:
+            notes.append(f"{sized} jobs are sized by deadline-cost, as it does it live, and run as expected of them.")
         return WhatIfView(now=first, then=second, left_out=scene.left_out, notes=tuple(notes))
 
     def _scene(self, conn: Connection) -> _Scene:
         sites, knowledge = places.seen(conn, self._now())
-        running = []
+        running: list[Running] = []
+        scene = _Scene({}, sites, running, knowledge.terms(), {})
         handed: dict[int, str] = {}
         for row in attempt_rows.live(conn):
             if row.site_name not in sites:
                 continue
             need = self._needs.of(row.job_spec, row.owner_id, row.job_mem_bytes, row.job_zones)
+            scene.live.append(Live.of_row(row, need))
             plan = json.loads(row.plan)
             if AttemptState(row.state).rank < AttemptState.RUNNING.rank:
                 handed[row.job_id] = row.site_name  # it waits in that site's queue, and holds nothing yet
@@ -92,7 +95,6 @@ class Forecasting:
             need = dataclasses.replace(need, gpus=int(plan.get("gpus", need.gpus)))
             end = (row.started_at or self._now()) + (need.time or USUAL_S)
             running.append(Running(row.job_id, row.site_name, need, end))
-        scene = _Scene({}, sites, running, knowledge.terms(), {})
         at = {row.id: row.name for row in site_rows.every(conn)}
         waiting_rows = [
             row
@@ -109,7 +111,6 @@ class Forecasting:
             deadline = math.inf if row.deadline is None else row.deadline
             scene.queue.setdefault(need, []).append(Ticket(-row.priority, row.id, row.submitted_at, deadline))
             scene.names[row.id] = read_spec(row.spec).name
-            scene.sized += need.sized
         return scene
 
     def _now(self) -> float:
@@ -201,17 +202,26 @@ def _resized(site: SiteSnapshot, more: int) -> SiteSnapshot:
         )
         for queue in site.queues
     )
-    more = count - chosen.count
     fresh = site.copy()
     fresh.queues = queues
-    fresh.total_cpus += more * chosen.cpus
-    fresh.total_mem += more * int(chosen.mem)
-    fresh.total_gpus += more * sum(kind.count for kind in chosen.gpus)
+    fresh.measure()
     return fresh
 
 
-def _forecast(scene: _Scene, show: set[int], now: float) -> Forecast:
-    told = forecast(scene.queue, list(scene.sites.values()), scene.running, now, scene.terms)
+def _forecast(scene: _Scene, played: Played, show: set[int], now: float) -> Forecast:
+    """``played``: what becomes of the jobs that a policy sizes; the others find what these leave."""
+    queue = {
+        need: rest
+        for need, line in scene.queue.items()
+        if (rest := [one for one in line if one.job not in played.told])
+    }
+    sites = {name: site.copy() for name, site in scene.sites.items()}
+    running = [one for one in scene.running if one.job not in played.told]
+    for one in scene.running:
+        if one.job in played.told:  # what it holds is booked
+            hold(sites[one.site], one.need, -1)
+    told = forecast(queue, list(sites.values()), running, now, scene.terms, booked=played.booked)
+    told.update((job, one) for job, one in played.told.items() if job in scene.names)
     tickets = {ticket.job: ticket for line in scene.queue.values() for ticket in line}
     started = [one for one in told.values() if one.site]
     late = {job: _late(told[job], ticket, now) for job, ticket in tickets.items()}

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -17,8 +18,8 @@ from isthmus import codec
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import documents, figures
 from isthmus.db.figures import BYTES_PER_S, Figure
-from isthmus.domain.errors import Invalid
-from isthmus.domain.placement import Catalogue, Metric, Provider, Rules, Tariff
+from isthmus.domain.errors import Invalid, nearest
+from isthmus.domain.placement import Catalogue, Metric, Offer, Provider, Rules, Tariff
 from isthmus.domain.reasons import Reason
 from isthmus.domain.sites import Price, SiteSpec
 from isthmus.placement import constraints
@@ -31,9 +32,26 @@ from isthmus.placement.waits import Case, learn
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 DAY_S = 86400.0
 DAYS = 28
 HALF_LIFE_DAYS = 7.0  # use that long ago counts half in fair shares
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What an hour costs at a site, energy included, in the currency of all sites."""
+
+    cpu_hour: float = 0.0
+    gpu_hour: float = 0.0
+    node_hour: float = 0.0
+    gpu_hours: Mapping[str, float] = field(default_factory=dict)  # of some types, in small letters, instead
+    note: str = ""  # what is not known
+
+    def gpu(self, kind: str) -> float:
+        """Of a GPU of that type."""
+        return self.gpu_hours.get(kind.casefold(), self.gpu_hour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +75,9 @@ class Knowledge:
         site.metrics = {
             name: self._reading(name, metric, site, spec, here) for name, metric in self.rules.metrics.items()
         }
-        site.cpu_hour, site.gpu_hour, site.node_hour = self._prices(spec.price)
+        rates = self.rates(spec.price)
+        site.cpu_hour, site.gpu_hour, site.node_hour = rates.cpu_hour, rates.gpu_hour, rates.node_hour
+        site.gpu_hours, site.price_note = rates.gpu_hours, rates.note
         site.policy = _installed(spec.policy or self._policy(site, ""))
         chosen = {queue.name: self._policy(site, queue.name) for queue in site.queues} if not spec.policy else {}
         chosen.update(spec.queue_policies)
@@ -129,19 +149,39 @@ class Knowledge:
         part = self.failures.get(site.name)
         return part, "" if part is not None else "no attempt ended there yet"
 
-    def _prices(self, price: Price) -> tuple[float, float, float]:
-        """Of an hour of a core, a GPU and a node: what the site says, its offer in the catalogue, and energy."""
-        node = price.node_hour
-        offer = self.catalogue.offers.get(price.offer)
-        if offer is not None:
-            node += offer.spot_hour if price.spot and offer.spot_hour is not None else offer.hour
-        tariff = self.catalogue.energy.get(price.energy, Tariff(kwh=0.0))
-        kwh = tariff.at(int(self.at // 3600) % 24)
-        return (
-            price.cpu_hour + price.cpu_watts / 1000.0 * kwh,
-            price.gpu_hour + price.gpu_watts / 1000.0 * kwh,
-            node + price.node_watts / 1000.0 * kwh,
+    def rates(self, price: Price) -> Rates:
+        """What the site says, its offers in the catalogue, and energy."""
+        notes: list[str] = []
+        kwh = self._known("tariff", price.energy, self.catalogue.energy, Tariff(kwh=0.0), notes).at(
+            int(self.at // 3600) % 24
         )
+        node = price.node_hour + self._asked(price.offer, price.spot, notes)
+        gpus: dict[str, float] = {}
+        for kind, one in price.gpus.items():
+            watts = price.gpu_watts if one.watts is None else one.watts
+            hour = price.gpu_hour if one.hour is None else one.hour
+            if one.offer:
+                machine = self.catalogue.offers.get(one.offer)
+                hour = self._asked(one.offer, price.spot, notes) / max(1.0, machine.gpus if machine else 1.0)
+            gpus[kind.casefold()] = hour + watts / 1000.0 * kwh
+        return Rates(
+            cpu_hour=price.cpu_hour + price.cpu_watts / 1000.0 * kwh,
+            gpu_hour=price.gpu_hour + price.gpu_watts / 1000.0 * kwh,
+            node_hour=node + price.node_watts / 1000.0 * kwh,
+            gpu_hours=gpus,
+            note="; ".join(dict.fromkeys(notes)),
+        )
+
+    def _asked(self, name: str, spot: bool, notes: list[str]) -> float:
+        """What the catalogue asks for an hour of a machine."""
+        offer = self._known("offer", name, self.catalogue.offers, Offer(hour=0.0), notes)
+        return offer.spot_hour if spot and offer.spot_hour is not None else offer.hour
+
+    @staticmethod
+    def _known(what: str, name: str, among: Mapping[str, T], free: T, notes: list[str]) -> T:
+        if name and name not in among:
+            notes.append(f"the catalogue has no {what} {name!r}, which counts nothing. {nearest(name, among)}".strip())
+        return among.get(name, free)
 
 
 def read_rules(conn: Connection, now: float) -> Knowledge:

@@ -14,6 +14,7 @@ from isthmus.placement.needs import Need
 # In an attempt's plan, beside what placement counts:
 SIZED = "sized"  # the number of GPUs that a policy chose for it
 STOPPED = "stopped"  # a policy has stopped it, to go on elsewhere or with another number of GPUs
+SHARE = "gpu_share"  # how much of a GPU its part of one comes to
 STOPS = "stops"  # how many of the job's attempts were, before it: they are no failures
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)

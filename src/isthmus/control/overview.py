@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
 from isthmus.control import places
+from isthmus.control.knowledge import Knowledge, catalogue_of
 from isthmus.control.rights import require
 from isthmus.control.sites import Sites
 from isthmus.control.views import job_view
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
+from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database
 from isthmus.domain.clock import Clock
 from isthmus.domain.states import JobState
@@ -98,14 +101,30 @@ def _views(rows: Any) -> tuple[JobView, ...]:
 def _usage(conn: Connection, now: float) -> tuple[UsageOf, ...]:
     today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     days = [today - timedelta(days=6 - number) for number in range(7)]
-    found = []
+    known = Knowledge(catalogue=catalogue_of(conn), at=now)
+    priced = {
+        row.name: (
+            known.rates(places.read_site(row.spec).price),
+            places.gpu_kinds(places.read_inventory(row.inventory)),
+        )
+        for row in site_rows.every(conn, removed=True)
+    }
+    found: dict[tuple[date, str, str], UsageOf] = {}
     for row in attempt_rows.usage(conn, [day.timestamp() for day in days], now):
-        price = places.read_site(row.spec).price
+        price, kinds = priced[row.site]
+        gpu_hour = price.gpu(row.gpu_type or kinds.get(row.node, ""))
         for number, day in enumerate(days):
             cpu_h, gpu_h, node_h = ((getattr(row, f"{what}{number}") or 0.0) / 3600 for what in ("cpu", "gpu", "node"))
             if not node_h:
                 continue
-            cost = cpu_h * price.cpu_hour + gpu_h * price.gpu_hour + node_h * price.node_hour
-            of = {"day": day.date(), "user": row.user, "site": row.site}
-            found.append(UsageOf(**of, cpu_h=cpu_h, gpu_h=gpu_h, node_h=node_h, cost=cost))
-    return tuple(found)
+            cost = cpu_h * price.cpu_hour + gpu_h * gpu_hour + node_h * price.node_hour
+            key = (day.date(), row.user, row.site)
+            so_far = found.get(key) or UsageOf(day=key[0], user=key[1], site=key[2])
+            found[key] = replace(
+                so_far,
+                cpu_h=so_far.cpu_h + cpu_h,
+                gpu_h=so_far.gpu_h + gpu_h,
+                node_h=so_far.node_h + node_h,
+                cost=so_far.cost + cost,
+            )
+    return tuple(found.values())

@@ -15,6 +15,7 @@ from isthmus.db import credentials, index
 from isthmus.db import sites as site_rows
 from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
 from isthmus.domain.states import AttemptState
+from isthmus.placement.gpus import Part
 from isthmus.placement.needs import Need
 from isthmus.placement.snapshot import SiteSnapshot
 from isthmus.sites.kinds import find_kind
@@ -78,6 +79,7 @@ def snapshot(
         max_cpus=spec.limits.cpus,
         max_gpus=spec.limits.gpus,
         remote_gpus=tuple(int(one.mem) for one in spec.remote_gpus),
+        divides_gpus=not kind.own_queue or bool(spec.options.get("shards_per_gpu")),
         restart_s=float(spec.restart),
         users=users,
         used_jobs=inventory.others,
@@ -115,10 +117,15 @@ def seen(conn: Connection, now: float) -> tuple[dict[str, SiteSnapshot], Knowled
     return found, knowledge
 
 
-def plan_of(need: Need, queue: str, node: str, **more: int) -> dict[str, Any]:
+def plan_of(need: Need, queue: str, node: str, **more: float) -> dict[str, Any]:
     """What an attempt's row keeps of its placement; `count` adds it up again. ``more``: see `isthmus.control.live`."""
+    said: dict[str, Any] = dict(more)
+    if need.gpu_type:
+        said["gpu_type"] = need.gpu_type
+    if need.part is not None:
+        said.update(gpu_part=need.gpu_part, gpu_part_mem=need.gpu_part_mem)
     return {
-        **more,
+        **said,
         "queue": queue,
         "node": node,
         "cpus": need.cpus,
@@ -133,7 +140,28 @@ def count(site: SiteSnapshot, plan: Mapping[str, Any], user: str, waiting: bool,
     nodes = int(plan.get("nodes", 1)) * sign
     site.used_cpus += int(plan.get("cpus", 1)) * nodes
     site.used_mem += int(plan.get("mem", 0)) * nodes
-    site.used_gpus += int(plan.get("gpus", 0)) * nodes
+    part = part_of(plan)
+    if part is None or sign > 0:
+        site.hold_gpus(str(plan.get("gpu_type", "")), int(plan.get("gpus", 0)) * nodes, part)
+    else:
+        site.free_part(part)
     site.used_jobs += sign
     site.queued_jobs += sign if waiting else 0
     site.jobs_of[user] = max(0, site.jobs_of.get(user, 0) + sign)
+
+
+def gpu_kinds(inventory: Inventory) -> dict[str, str]:
+    """By kind of node, the type of its GPUs, of several the first."""
+    return {node.name: node.gpus[0].type for queue in inventory.queues for node in queue.nodes if node.gpus}
+
+
+def part_of(plan: Mapping[str, Any]) -> Part | None:
+    """The part of a GPU that an attempt was placed with, if it asked for one."""
+    part, mem = float(plan.get("gpu_part", 0.0)), int(plan.get("gpu_part_mem", 0))
+    return Part(str(plan.get("gpu_type", "")), part, mem) if part or mem else None
+
+
+def gpus_of(plan: Mapping[str, Any], site: SiteSnapshot) -> float:
+    """How many GPUs an attempt holds on each of its nodes, a part of one as that part."""
+    part = part_of(plan)
+    return float(plan.get("gpus", 0)) if part is None else site.gpus.share(part)

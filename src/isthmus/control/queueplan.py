@@ -6,19 +6,20 @@ and all ran as expected. Nothing is decided here, and nothing kept.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from isthmus.control import places
-from isthmus.control.fleets import Fleet, fleets_of
-from isthmus.control.knowledge import read_rules
+from isthmus.control.fleets import Fleet, fleet_of, fleets_of, hour_of
+from isthmus.control.knowledge import catalogue_of, read_rules
 from isthmus.control.live import Live
 from isthmus.control.needs import Needs
 from isthmus.control.resizing import FAR_S, Resizing, free_nodes, home_of
 from isthmus.control.rights import require
+from isthmus.control.sizedqueue import schedule
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
 from isthmus.db import sites as site_rows
@@ -36,7 +37,6 @@ from isthmus.placement.sizing.schedule import Schedule
 from isthmus.placement.snapshot import SiteSnapshot
 
 MOST = 1000  # jobs of one kind of node that a plan is made for
-DECISIONS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class QueuePlans:
             fleets = fleets_of(snapshots[one])
             if (site and one != site) or not fleets or not (queue.waiting or queue.running):
                 continue
-            members, epoch = await resizing.members(fleets, queue.waiting, queue.running, now)
+            members, epoch = await resizing.members(snapshots[one], fleets, queue.waiting, queue.running, now)
             for fleet in fleets:
-                nodes = free_nodes(fleets, fleet, queue.others)
+                nodes = free_nodes(snapshots[one], fleets, fleet, queue.others)
                 if members[fleet] and nodes:
                     found.append(await self._plan(resizing, snapshots[one], fleet, nodes, members[fleet], epoch, now))
         return found
@@ -117,48 +117,32 @@ class QueuePlans:
         epoch: float,
         now: float,
     ) -> PlanView:
-        from isthmus.placement.sizing.simulate import simulate
-
         if len(members) > MOST:
             raise Invalid(f"{len(members)} jobs are more than the {MOST} that a plan is made for.", place="site")
-        pool = resizing.pool(site, fleet)
-        # Time begins now: what was submitted before can begin at once.
-        jobs = [_from_now(one, now - epoch) for one in members]
-        problem = pool.problem(nodes, jobs)
         async with self._turn:
-            result = await asyncio.to_thread(
-                simulate,
-                problem,
-                pool.method,
-                restart_s=site.restart_s,
-                begin=pool.under_way(nodes, members),
-                max_decisions=DECISIONS,
-            )
+            plan = await schedule(resizing, site, fleet, nodes, members, epoch, now)
         ids = [int(one.job.id) for one in members]
 
         def read(conn: Connection) -> tuple[Mapping[int, Any], list[Any]]:
             return job_rows.many(conn, ids), attempt_rows.standing_of(conn, ids)
 
         rows, attempts = await self._db.read(read)
-        spent = _spent(attempts, site.gpu_hour, now)
-        return _view(site, fleet, nodes, members, result.schedule, rows, spent, epoch, now)
+        spent = _spent(attempts, site, now)
+        return _view(site, fleet, nodes, members, plan, rows, spent, epoch, now)
 
 
-def _from_now(member: Member, now: float) -> Any:
-    from dataclasses import replace
-
-    return replace(member.job, release_s=0.0, deadline_s=max(0.0, member.job.deadline_s - now))
-
-
-def _spent(attempts: Sequence[Any], gpu_hour: float, now: float) -> dict[int, float]:
-    """By job, the price of the GPUs that it has held."""
+def _spent(attempts: Sequence[Any], site: SiteSnapshot, now: float) -> dict[int, float]:
+    """By job, the price of the GPUs that it has held, by their type."""
     import json
 
+    fleets = fleets_of(site)
     spent: dict[int, float] = {}
     for row in attempts:
         if row.started_at:
             held_s = max(0.0, (row.ended_at or now) - row.started_at)
             gpus = int(json.loads(row.plan or "{}").get("gpus", 0))
+            fleet = fleet_of(fleets, row.plan)
+            gpu_hour = hour_of(site, fleet) if fleet is not None else site.gpu_hour
             spent[row.job_id] = spent.get(row.job_id, 0.0) + held_s * gpus * gpu_hour / HOUR_S
     return spent
 
@@ -196,7 +180,7 @@ def _view(
                 ends_at=moment(end_s),
                 late_s=0.0 if far else max(0.0, now + end_s - due),
                 cost_so_far=round(spent.get(job, 0.0), 4),
-                cost_expected=round(held_s * site.gpu_hour / HOUR_S, 4),
+                cost_expected=round(held_s * hour_of(site, fleet) / HOUR_S, 4),
             )
         )
     return PlanView(
@@ -221,9 +205,9 @@ def _view(
 
 def _read(conn: Connection, now: float) -> tuple[dict[str, SiteSnapshot], Sequence[Any], list[Any]]:
     """Sites by name, live attempts, jobs that wait."""
-    rules = read_rules(conn, now)
+    known = replace(read_rules(conn, now), catalogue=catalogue_of(conn))
     snapshots = {
-        row.name: places.snapshot(row, knowledge=rules) for row in site_rows.every(conn) if row.state != "REMOVED"
+        row.name: places.snapshot(row, knowledge=known) for row in site_rows.every(conn) if row.state != "REMOVED"
     }
     queued = [
         row

@@ -4,16 +4,18 @@
 
 A job that is stopped gets SIGTERM and its grace, leaves a checkpoint, is QUEUED again at once, and goes on with another
 number of GPUs, or when there is room. It stays at the site where its checkpoint lies. Where a site has several kinds of
-GPU nodes, a job goes to the kind on which it is in time for the fewest GPU-seconds. How long jobs take is learned from
+GPU nodes, a job goes to the kind on which it is in time at the least price. How long jobs take is learned from
 those of the same kind that ended (`isthmus.placement.throughputs`).
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from isthmus.control.fleets import Fleet, fleet_of, fleets_of, spread, suits
+from isthmus.control import places
+from isthmus.control.fleets import Fleet, fleet_of, fleets_of, hour_of, spread, suits
 from isthmus.control.live import SIZED, STOPPED, Live, read_spec
 from isthmus.db import attempts as attempt_rows
 from isthmus.db import jobs as job_rows
@@ -30,7 +32,7 @@ from isthmus.placement.policies import DEADLINE_COST
 from isthmus.placement.sizing.pool import Member, Orders, Pool
 from isthmus.placement.sizing.problem import HOUR_S, SizedJob
 from isthmus.placement.snapshot import SiteSnapshot
-from isthmus.placement.throughputs import Throughputs, kind_of
+from isthmus.placement.throughputs import UNSEEN, Estimate, Throughputs, kind_of
 
 LEAST_PART = 0.03  # of a job's work that must have been reported before its speed is believed
 LATE_S = 60.0  # an end that is written down later than this teaches nothing
@@ -117,11 +119,15 @@ class Resizing:
         others: Sequence[Live],
         now: float,
     ) -> None:
-        members, epoch = await self.members(fleets, waiting, running, now)
+        members, epoch = await self.members(site, fleets, waiting, running, now)
+        known = {int(one.job.id) for there in members.values() for one in there}
+        kinds = " or ".join(dict.fromkeys(fleet.kind for fleet in fleets))
+        for need in {need for job, need in waiting.items() if job not in known}:
+            found.waiting[need] = Waiting(Reason.NO_SITE, f"{site.name}: its `sizing.times` say nothing of {kinds}")
         for fleet in fleets:
             if not members[fleet]:
                 continue
-            nodes = free_nodes(fleets, fleet, others)
+            nodes = free_nodes(site, fleets, fleet, others)
             orders = self.pool(site, fleet).orders(now - epoch, nodes, members[fleet])
             mine_waiting = {
                 int(one.job.id): waiting[int(one.job.id)] for one in members[fleet] if one.job.id in waiting
@@ -129,9 +135,18 @@ class Resizing:
             self._note(found, site, fleet, mine_waiting, running, orders)
 
     async def members(
-        self, fleets: Sequence[Fleet], waiting: Mapping[int, Need], running: Mapping[int, Live], now: float
+        self,
+        site: SiteSnapshot,
+        fleets: Sequence[Fleet],
+        waiting: Mapping[int, Need],
+        running: Mapping[int, Live],
+        now: float,
+        deadlines: Mapping[int, float] | None = None,
     ) -> tuple[dict[Fleet, list[Member]], float]:
-        """Which jobs belong to which kind of node, and the moment from which their times are counted."""
+        """Which jobs belong to which kind of node, and the moment from which their times are counted.
+
+        ``deadlines``: seconds since the epoch, of some jobs instead of their own.
+        """
         ids = sorted({*waiting, *running})
 
         def read(conn: Any) -> tuple[dict[int, Any], list[Any]]:
@@ -152,17 +167,19 @@ class Resizing:
                     can = [one for one in fleets if suits(waiting[job], one)]
                 could = {}
                 for fleet in can:
-                    times = self._times(rows[job], fleet)
-                    if times:
-                        could[fleet] = _member(rows[job], mine, running.get(job), fleet, times, epoch, now)
+                    known = self._times(rows[job], fleet)
+                    if known:
+                        could[fleet] = _member(rows[job], mine, running.get(job), fleet, known, epoch, now)
+                        if deadlines is not None and job in deadlines:
+                            could[fleet] = _due(could[fleet], deadlines[job] - epoch)
                 if job in running:
                     members[can[0]].extend(could.values())
                 elif could:
                     undecided.append((could, ran_on))
-        spread(members, undecided, now - epoch)
+        spread(members, undecided, now - epoch, {fleet: hour_of(site, fleet) for fleet in fleets})
         return members, epoch
 
-    def _times(self, row: Any, fleet: Fleet) -> tuple[float, ...]:
+    def _times(self, row: Any, fleet: Fleet) -> tuple[Estimate, ...]:
         """What is known of a job's run times on these nodes: its own profile, its kind's, or a usual curve."""
         spec = read_spec(row.spec)
         sizing = spec.sizing or Sizing()
@@ -170,12 +187,17 @@ class Resizing:
             learned = self.throughputs.run_times(kind_of(spec), fleet.kind, fleet.gpus)
             if learned:
                 return learned
-        return run_times(
+        times = run_times(
             sizing.times,
             fleet.kind,
             fleet.gpus,
             stated_s=float(spec.resources.time),
             stated_gpus=spec.resources.gpus,
+        )
+        # What a person says is taken at its word, a curve that was put through it is not.
+        return tuple(
+            Estimate(time_s, 0.0 if sizing.times or gpus == spec.resources.gpus else UNSEEN)
+            for gpus, time_s in enumerate(times, 1)
         )
 
     def _note(
@@ -202,11 +224,13 @@ class Resizing:
 
     def pool(self, site: SiteSnapshot, fleet: Fleet) -> Pool:
         pool = self._pools.get((site.name, fleet))
-        if pool is None:
+        if pool is not None:
+            pool.say(hour_of(site, fleet), site.restart_s)
+        else:
             from isthmus.placement.sizing.mixing import Mixing, Tuning
 
             method = Mixing(Tuning(least_part=LEAST_PART))
-            pool = Pool(fleet.kind, fleet.gpus, site.gpu_hour, site.restart_s, method)
+            pool = Pool(fleet.kind, fleet.gpus, hour_of(site, fleet), site.restart_s, method)
             still = fleets_of(site)
             self._pools = {key: known for key, known in self._pools.items() if key[0] != site.name or key[1] in still}
             self._pools[site.name, fleet] = pool
@@ -225,12 +249,12 @@ def check_policy() -> None:
         )
 
 
-def free_nodes(fleets: Sequence[Fleet], fleet: Fleet, others: Sequence[Live]) -> int:
+def free_nodes(site: SiteSnapshot, fleets: Sequence[Fleet], fleet: Fleet, others: Sequence[Live]) -> int:
     """How many of its nodes jobs whose number of GPUs nobody chooses leave."""
     taken = sum(
-        int(one.plan.get("gpus", 0)) for one in others if len(fleets) == 1 or one.plan.get("node") == fleet.node
+        places.gpus_of(one.plan, site) for one in others if len(fleets) == 1 or one.plan.get("node") == fleet.node
     )
-    return max(0, fleet.nodes - -(-taken // fleet.gpus))
+    return max(0, fleet.nodes - math.ceil(taken / fleet.gpus - 1e-6))
 
 
 def home_of(need: Need, sites: Sequence[SiteSnapshot], fleets: Mapping[str, Sequence[Fleet]]) -> str | None:
@@ -260,7 +284,7 @@ def _member(
     attempts: Sequence[Any],
     live: Live | None,
     fleet: Fleet,
-    times: tuple[float, ...],
+    known: tuple[Estimate, ...],
     epoch: float,
     now: float,
 ) -> Member:
@@ -268,10 +292,12 @@ def _member(
     sizing = spec.sizing or Sizing()
     release = row.submitted_at - epoch
     deadline = spec.deadline.timestamp() - epoch if spec.deadline is not None else release + FAR_S
-    job = SizedJob(row.id, release, max(deadline, release), sizing.late_per_hour / HOUR_S, {fleet.kind: times})
+    times = {fleet.kind: tuple(one.time_s for one in known)}
+    doubts = {fleet.kind: tuple(one.uncertainty for one in known)}
+    job = SizedJob(row.id, release, max(deadline, release), sizing.late_per_hour / HOUR_S, times, doubts)
     left = max(1e-6, 1.0 - max((_done(one.progress) for one in attempts), default=0.0)) if spec.checkpoint else 1.0
     if live is None:
-        return Member(job, left)
+        return Member(job, left, rigid=not spec.checkpoint)
     if not spec.checkpoint:
         left = max(1e-6, 1.0 - _done(attempts[-1].progress)) if attempts else 1.0
     began = attempts[-1].started_at if attempts else None
@@ -284,7 +310,15 @@ def _member(
         fixed=not _can_stop(spec, live) or not settled,
         ran_s=ran_s,
         stopping=bool(live.plan.get(STOPPED)),
+        rigid=not spec.checkpoint,
     )
+
+
+def _due(member: Member, deadline_s: float) -> Member:
+    """The same with another deadline."""
+    job = member.job
+    least = min(max(deadline_s, job.release_s), job.release_s + FAR_S)
+    return replace(member, job=replace(job, deadline_s=least))
 
 
 def _can_stop(spec: JobSpec, live: Live) -> bool:

@@ -6,13 +6,15 @@ add: spec ─► host keys shown and pinned ─► key authorised ─► probe �
 import builtins
 import dataclasses
 import json
+import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection
 
 from isthmus.control import places
-from isthmus.control.live import read_spec
+from isthmus.control.live import SHARE, read_spec
 from isthmus.control.recording import Record
 from isthmus.control.resizing import check_policy
 from isthmus.control.rights import require
@@ -26,7 +28,7 @@ from isthmus.db.engine import Database
 from isthmus.domain.clock import Clock
 from isthmus.domain.errors import Conflict, Invalid, NotFound, SiteError
 from isthmus.domain.reasons import Reason
-from isthmus.domain.sites import Health, Inventory, SiteSpec, SiteState
+from isthmus.domain.sites import Health, Inventory, Price, SiteSpec, SiteState
 from isthmus.domain.states import AttemptState
 from isthmus.domain.users import Caller, Role, Scope
 from isthmus.domain.views import SiteLoad, SiteView
@@ -346,6 +348,9 @@ def _check(spec: SiteSpec) -> None:
             example = Constraint(label, "is", ("x",))
             raise Invalid(f"{label!r} can't stand in a constraint such as '{example}'.", place=f"labels.{label}")
     check_site(spec)
+    for place, value in _priced(spec.price):
+        if not 0 <= value <= 1e9:
+            raise Invalid(f"{value:g} is no price: it must be from 0 to 1e9.", place=f"price.{place}")
     for place, policy in _policies(spec):
         try:
             find_policy(policy)
@@ -356,6 +361,14 @@ def _check(spec: SiteSpec) -> None:
             if place != "policy":
                 raise Invalid(f"The policy {policy!r} rules a whole site, not a queue.", place=place)
             check_policy()
+
+
+def _priced(price: Price) -> Iterator[tuple[str, float]]:
+    """Every number of a price, with its place."""
+    for name in ("cpu_hour", "gpu_hour", "node_hour", "cpu_watts", "gpu_watts", "node_watts"):
+        yield name, getattr(price, name)
+    for kind, one in price.gpus.items():
+        yield from ((f"gpus.{kind}.{name}", value) for name in ("hour", "watts") if (value := getattr(one, name)))
 
 
 def _policies(spec: SiteSpec) -> builtins.list[tuple[str, str]]:
@@ -375,12 +388,14 @@ def _counts(conn: Connection) -> dict[str, dict[str, int]]:
 
 def _loads(conn: Connection) -> dict[str, SiteLoad]:
     found: dict[str, SiteLoad] = {}
+    parts: dict[tuple[str, bool], float] = {}  # of GPUs: together they make up whole ones
     for load in attempt_rows.load_of_sites(conn):
         plan = json.loads(load.plan)
         nodes = int(plan.get("nodes", 1))
         before = found.get(load.site, SiteLoad())
         running = AttemptState(load.state).rank >= AttemptState.RUNNING.rank
         took = (int(plan.get("cpus", 1)) * nodes, int(plan.get("mem", 0)) * nodes, int(plan.get("gpus", 0)) * nodes)
+        parts[load.site, running] = parts.get((load.site, running), 0.0) + float(plan.get(SHARE, 0.0))
         if running:
             found[load.site] = dataclasses.replace(
                 before, cpus=before.cpus + took[0], mem_bytes=before.mem_bytes + took[1], gpus=before.gpus + took[2]
@@ -389,6 +404,10 @@ def _loads(conn: Connection) -> dict[str, SiteLoad]:
             found[load.site] = dataclasses.replace(
                 before, waiting_cpus=before.waiting_cpus + took[0], waiting_gpus=before.waiting_gpus + took[2]
             )
+    for (name, running), share in parts.items():
+        one, more = found[name], math.ceil(share - 1e-6)
+        also = {"gpus": one.gpus + more} if running else {"waiting_gpus": one.waiting_gpus + more}
+        found[name] = dataclasses.replace(one, **also)
     return found
 
 

@@ -332,8 +332,9 @@ class Supervisor:
                 span = live.need.time
                 ends = (live.began if live.began is not None else now) + span if span else math.inf
                 nodes = int(live.plan.get("nodes", 1))
-                held = (int(live.plan.get(what, 0)) * nodes for what in ("cpus", "mem", "gpus"))
-                found.append(Release(max(ends, now), *held))
+                cpus, mem = (int(live.plan.get(what, 0)) * nodes for what in ("cpus", "mem"))
+                gpus = places.gpus_of(live.plan, self._places[site].snapshot) * nodes
+                found.append(Release(max(ends, now), cpus, mem, gpus))
         return found
 
     def _wake_at(self, row: job_rows.JobRow) -> float:
@@ -408,7 +409,7 @@ class Supervisor:
         for start in range(0, len(assignments), 500):
             part = assignments[start : start + 500]
             starts = [
-                transactions.Start(one, need, self._places[one.site].row.id)
+                transactions.Start(one, need, self._places[one.site].row.id, self._share(one, need))
                 for one in part
                 if (need := self._backlog.need_of(one.job)) is not None and one.site in self._places
             ]
@@ -419,6 +420,10 @@ class Supervisor:
                 self._adopt(live)
             started.update(live.job_id for live in begun)
         return started
+
+    def _share(self, one: Assignment, need: Need) -> float:
+        """What a part of a GPU comes to at its site; 0.0 where the job asks for none."""
+        return 0.0 if need.part is None else self._places[one.site].snapshot.gpus.share(need.part)
 
     async def _stop(self, live: Live, now: float) -> None:
         """Stop an attempt, for its job to go on later or with another number of GPUs. That it is no kill is kept."""
@@ -552,4 +557,5 @@ def _metered(place: Place) -> Metered:
 def _view(site: SiteSnapshot) -> tuple[object, ...]:
     """What of a snapshot makes other plans at once when it changes; learned waits and speeds come with the next."""
     metrics = {name: (one.known, one.weight) for name, one in site.metrics.items()}
-    return metrics, site.policy, dict(site.queue_policies), site.node_hour, site.cpu_hour, site.gpu_hour
+    prices = (site.node_hour, site.cpu_hour, site.gpu_hour, dict(site.gpu_hours))
+    return metrics, site.policy, dict(site.queue_policies), prices

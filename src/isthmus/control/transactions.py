@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from isthmus.control import places
-from isthmus.control.live import SIZED, STOPS, Live, as_sized, read_spec
+from isthmus.control.live import SHARE, SIZED, STOPS, Live, as_sized, read_spec
 from isthmus.control.needs import Mark
 from isthmus.control.needs import mark as needs_mark
 from isthmus.control.recording import Record
@@ -34,6 +34,7 @@ class Start(NamedTuple):
     assignment: Assignment
     need: Need
     site_id: int
+    gpu_share: float = 0.0  # what the part of a GPU comes to that the job asks for
 
 
 # ---- what changed
@@ -65,13 +66,13 @@ def begin(
     unit = Record(conn, now)
     begun: list[Live] = []
     values: list[dict[str, Any]] = []
-    for one, need, site_id in starts:
+    for one, need, site_id, share in starts:
         row = rows.get(one.job)
         if row is None or row.state != JobState.QUEUED or row.kill_by:
             continue
         number = row.attempts + 1
         key = f"{row.id}.{number}-{secrets.token_hex(2)}"
-        more: dict[str, int] = {}
+        more: dict[str, float] = {SHARE: round(share, 6)} if share else {}
         if one.gpus:
             need = dataclasses.replace(need, gpus=one.gpus)
             more = {SIZED: one.gpus, STOPS: stops.get(row.id, 0)}

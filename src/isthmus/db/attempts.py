@@ -163,7 +163,8 @@ def queued(conn: Connection, *, last: int = 50) -> list[Any]:
 
 
 def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
-    """What attempts had reserved: rows of (user, site, spec) with seconds as ``cpu0``, ``gpu0``, ``node0``, ``cpu1``, …
+    """What attempts had reserved: rows of (user, site, kind of node, GPU type that was asked for) with seconds as
+    ``cpu0``, ``gpu0``, ``node0``, ``cpu1``, …
 
     ``days`` are the times at which days begin, numbered from 0; the last one ends at ``now``.
     The counts are those of the placement.
@@ -171,12 +172,13 @@ def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
     postgres = conn.dialect.name == "postgresql"
     least, greatest = (func.least, func.greatest) if postgres else (func.min, func.max)
 
-    def planned(name: str, default: int) -> Any:
+    def said(name: str) -> Any:
         if postgres:
-            value = cast(cast(attempts.c.plan, JSON)[name].astext, Float)
-        else:
-            value = cast(func.json_extract(attempts.c.plan, f"$.{name}"), Float)
-        return func.coalesce(value, default)
+            return cast(attempts.c.plan, JSON)[name].astext
+        return func.json_extract(attempts.c.plan, f"$.{name}")
+
+    def planned(name: str, default: int) -> Any:
+        return func.coalesce(cast(said(name), Float), default)
 
     each = (
         select(
@@ -185,8 +187,10 @@ def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
             attempts.c.started_at,
             func.coalesce(attempts.c.ended_at, now).label("ended_at"),
             (planned("cpus", 1) * planned("nodes", 1)).label("cpus"),
-            (planned("gpus", 0) * planned("nodes", 1)).label("gpus"),
+            (planned("gpus", 0) * planned("nodes", 1) + planned("gpu_share", 0)).label("gpus"),
             planned("nodes", 1).label("nodes"),
+            func.coalesce(said("node"), "").label("node"),
+            func.coalesce(said("gpu_type"), "").label("gpu_type"),
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .where(attempts.c.started_at.is_not(None), or_(attempts.c.ended_at >= days[0], attempts.c.live))
@@ -200,11 +204,11 @@ def usage(conn: Connection, days: Sequence[float], now: float) -> Sequence[Any]:
         for what, column in (("cpu", each.c.cpus), ("gpu", each.c.gpus), ("node", each.c.nodes)):
             sums.append(func.sum(span * column).label(f"{what}{number}"))
     statement = (
-        select(users.c.name.label("user"), sites.c.name.label("site"), sites.c.spec, *sums)
+        select(users.c.name.label("user"), sites.c.name.label("site"), each.c.node, each.c.gpu_type, *sums)
         .select_from(each)
         .join(users, users.c.id == each.c.user_id)
         .join(sites, sites.c.id == each.c.site_id)
-        .group_by(users.c.name, sites.c.name, sites.c.spec)
+        .group_by(users.c.name, sites.c.name, each.c.node, each.c.gpu_type)
     )
     return conn.execute(statement).all()
 

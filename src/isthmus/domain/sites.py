@@ -63,6 +63,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuPrice:
+    """What a GPU of one type costs; what is not said is as for all of the site's."""
+
+    __pydantic_config__ = STRICT
+
+    hour: float | None = None
+    offer: str = ""  # instead: its part of what the catalogue asks for this
+    watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """What the site costs, in one currency for all sites: what is said here, and what the catalogue of prices says."""
 
@@ -77,6 +88,11 @@ class Price:
     cpu_watts: float = 0.0  # for each core in use
     gpu_watts: float = 0.0
     node_watts: float = 0.0
+    gpus: dict[str, GpuPrice] = field(default_factory=dict)  # by type, where a site has several
+
+    def gpu(self, kind: str) -> GpuPrice:
+        """What is said of GPUs of that type, whatever its case."""
+        return next((one for name, one in self.gpus.items() if name.casefold() == kind.casefold()), GpuPrice())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

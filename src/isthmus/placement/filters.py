@@ -101,7 +101,10 @@ def limits(need: Need, site: SiteSnapshot) -> str:
         return f"its limit of {site.max_queued} waiting jobs is reached"
     if site.max_cpus and site.used_cpus + need.cpus * need.nodes > site.max_cpus:
         return f"its limit of {site.max_cpus} cores is reached"
-    if site.max_gpus and site.used_gpus + need.gpus * need.nodes > site.max_gpus:
+    more = need.gpus * need.nodes
+    if site.max_gpus and (part := need.part) is not None:
+        more = site.gpus.opens(part)
+    if site.max_gpus and site.used_gpus + more > site.max_gpus:
         return f"its limit of {site.max_gpus} GPUs is reached"
     return ""
 
@@ -114,14 +117,27 @@ def limited(site: SiteSnapshot) -> bool:
 def capacity(need: Need, site: SiteSnapshot) -> str:
     if site.own_queue or site.queued_jobs < site.backlog:
         return ""
+    return shortage(need, site)
+
+
+def shortage(need: Need, site: SiteSnapshot) -> str:
+    """What it lacks to start there at once."""
     if site.used_cpus + need.cpus > site.total_cpus:
         return f"{max(0, site.total_cpus - site.used_cpus)} of {site.total_cpus} cores are free, it needs {need.cpus}"
     if site.total_mem and site.used_mem + need.mem > site.total_mem:
         return (
             f"{show_bytes(max(0, site.total_mem - site.used_mem))} of memory are free, it needs {show_bytes(need.mem)}"
         )
-    if site.used_gpus + need.gpus > site.total_gpus:
-        return f"{site.total_gpus - site.used_gpus} of {site.total_gpus} GPUs are free, it needs {need.gpus}"
+    if need.gpus:
+        if site.used_gpus + need.gpus > site.total_gpus:
+            free = max(0, site.total_gpus - site.used_gpus)
+            return f"{free} of {site.total_gpus} GPUs are free, it needs {need.gpus}"
+        if need.gpu_type:
+            return site.gpus.lacks(need.gpu_type, need.gpus)
+    elif need.gpu_part or need.gpu_part_mem:
+        part = need.part
+        assert part is not None
+        return site.gpus.lacks_part(part)
     return ""
 
 
@@ -179,6 +195,16 @@ def choose_node(need: Need, queue: Queue) -> NodeType | None:
 def _usual(architecture: str) -> str:
     """The name that the kernel has for it, of those that image formats use."""
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture.lower(), architecture.lower())
+
+
+def gpu_kind(need: Need, site: SiteSnapshot) -> str:
+    """The type of GPU that the job would have there; "" where it asks for none, or the site does not say."""
+    if need.gpu_type or not (need.gpus or need.part):
+        return need.gpu_type
+    queue = choose_queue(need, site)
+    node = choose_node(need, queue) if queue else None
+    kinds = [] if node is None else [kind.type for kind in node.gpus if kind.count >= need.gpus]
+    return kinds[0] if kinds else ""
 
 
 def _queue_rejects(need: Need, queue: Queue) -> str:

@@ -29,6 +29,16 @@ class Running(NamedTuple):
     end: float
 
 
+class Booked(NamedTuple):
+    """What is held of a site for a while by a job that another mechanism places."""
+
+    start: float
+    end: float
+    job: int
+    site: str
+    need: Need
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """When and where a job starts, and what it costs there. ``site`` empty: never."""
@@ -47,6 +57,7 @@ def forecast(
     now: float,
     terms: Terms,
     *,
+    booked: Sequence[Booked] = (),
     usual_s: float = USUAL_S,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[int, Told]:
@@ -56,17 +67,22 @@ def forecast(
     needs = {ticket.job: need for need, tickets in left.items() for ticket in tickets}
     ends: list[tuple[float, int, str, Need]] = [(max(now, one.end), one.job, one.site, one.need) for one in running]
     heapq.heapify(ends)
+    coming = sorted(booked, reverse=True)
     told: dict[int, Told] = {}
     fits: dict[Need, tuple[str, ...]] = {}
-    terms = replace(terms, releases=lambda site: [_release(one) for one in ends if one[2] == site])
+    terms = replace(terms, releases=lambda site: [_release(one, places[site]) for one in ends if one[2] == site])
     for _ in range(MAX_STEPS):
         if not left:
             break
+        while coming and coming[-1].start <= now:
+            begun = coming.pop()
+            hold(places[begun.site], begun.need, 1)
+            heapq.heappush(ends, (begun.end, begun.job, begun.site, begun.need))
         result = plan(left, places.values(), now, fits=fits, terms=terms)
         for job, target in result.targets.items():
             need, site = needs[job], places[target.site]
             span = need.time or usual_s
-            _count(site, need, 1)
+            hold(site, need, 1)
             heapq.heappush(ends, (now + span, job, site.name, need))
             told[job] = Told(job, site.name, now, now + span, hourly(need, site) * span / 3600.0)
         if result.targets:
@@ -75,14 +91,14 @@ def forecast(
             if on_progress is not None:
                 on_progress(len(told))
         soonest = ends[0][0] if ends else math.inf
-        moment = min(soonest, now + result.wake_s)
+        moment = min(soonest, now + result.wake_s, coming[-1].start if coming else math.inf)
         if not math.isfinite(moment):
             break  # nothing will ever become free
         now = moment
         while ends and ends[0][0] <= now:
             _, _, name, need = heapq.heappop(ends)
             if name in places:
-                _count(places[name], need, -1)
+                hold(places[name], need, -1)
     for job in needs:
         told.setdefault(job, Told(job))
     return told
@@ -95,15 +111,19 @@ def _bare(site: SiteSnapshot) -> SiteSnapshot:
     return bare
 
 
-def _count(site: SiteSnapshot, need: Need, sign: int) -> None:
+def hold(site: SiteSnapshot, need: Need, sign: int) -> None:
+    """Count a job as running there, or with ``sign`` -1 no more."""
     nodes = need.nodes * sign
     site.used_cpus += need.cpus * nodes
     site.used_mem += need.mem * nodes
-    site.used_gpus += need.gpus * nodes
+    if sign > 0 or need.part is None:
+        site.hold_gpus(need.gpu_type, need.gpus * nodes, need.part)
+    else:
+        site.free_part(need.part)
     site.used_jobs += sign
     site.jobs_of[need.user] = max(0, site.jobs_of.get(need.user, 0) + sign)
 
 
-def _release(one: tuple[float, int, str, Need]) -> Release:
+def _release(one: tuple[float, int, str, Need], site: SiteSnapshot) -> Release:
     end, _, _, need = one
-    return Release(end, need.cpus * need.nodes, need.mem * need.nodes, need.gpus * need.nodes)
+    return Release(end, need.cpus * need.nodes, need.mem * need.nodes, need.gpus_of(site.gpus) * need.nodes)

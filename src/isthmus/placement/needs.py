@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from isthmus.domain.jobs import JobSpec
 from isthmus.placement.constraints import Constraint, parse
+from isthmus.placement.gpus import Gpus, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,17 @@ class Need:
     sized: bool = False  # its number of GPUs may be chosen, and changed
     architecture: str = ""  # that its image is made for
     at: str = ""  # the site where its checkpoint lies
+
+    @property
+    def part(self) -> Part | None:
+        """The part of a GPU that it asks for, if it does."""
+        if self.gpu_part or self.gpu_part_mem:
+            return Part(self.gpu_type, self.gpu_part, self.gpu_part_mem)
+        return None
+
+    def gpus_of(self, gpus: Gpus) -> float:
+        """How many of a site's GPUs it takes on each node; a part of one as that part."""
+        return float(self.gpus) if self.part is None else gpus.share(self.part)
 
 
 def need_of(

@@ -218,7 +218,8 @@ class _Planner:
             self._count(need, site)
         standing = spot.standing
         site.used_cpus += standing.cpus
-        site.used_gpus += standing.gpus
+        if standing.gpus or spot.part is not None:
+            site.hold_gpus(need.gpu_type, need.gpus * need.nodes, spot.part)
         self.result.targets[party.tickets[party.cursor].job] = spot.target
 
     def _count(self, need: Need, site: SiteSnapshot) -> None:
@@ -227,7 +228,7 @@ class _Planner:
             site.queued_jobs += 1
         else:
             self.begun.setdefault(site.name, []).append(need)
-            if site.used_cpus + need.cpus > site.total_cpus:
+            if filters.shortage(need, site):
                 site.queued_jobs += 1
         site.used_mem += need.mem * need.nodes
         site.used_jobs += 1
@@ -247,7 +248,7 @@ class _Planner:
                 continue
             if spot.steady or filters.limits(need, site):
                 continue
-            claim = reserve(need, site, self._releases(site.name))
+            claim = reserve(need, site, self._releases(site))
             rank = (claim.at, -spot.standing.mean(), site.name)
             if best is None or rank < best:
                 best, found = rank, claim
@@ -255,11 +256,11 @@ class _Planner:
             self.reserved[best[2]] = found
             line.headed = True
 
-    def _releases(self, site: str) -> list[Release]:
-        ends = self.ends.get(site)
+    def _releases(self, site: SiteSnapshot) -> list[Release]:
+        ends = self.ends.get(site.name)
         if ends is None:
-            ends = self.ends[site] = list(self.terms.releases(site))
-        return [*ends, *(_release(need, self.now) for need in self.begun.get(site, ()))]
+            ends = self.ends[site.name] = list(self.terms.releases(site.name))
+        return [*ends, *(_release(need, site, self.now) for need in self.begun.get(site.name, ()))]
 
     def _why(self, party: "_Party") -> Waiting:
         need = party.need
@@ -356,12 +357,13 @@ class _Line:
 class _Spot:
     """One need at one site where it fits: its score, of which only the load changes while a plan is made."""
 
-    __slots__ = ("endless", "policy", "site", "standing", "steady", "target", "waits_for_data")
+    __slots__ = ("endless", "part", "policy", "site", "standing", "steady", "target", "waits_for_data")
 
     def __init__(self, need: Need, site: SiteSnapshot, terms: Terms) -> None:
         queue = filters.choose_queue(need, site)
         node = filters.choose_node(need, queue) if queue else None
         self.site = site
+        self.part = need.part
         self.target = Target(site.name, queue.name if queue else "", node.name if node else "")
         self.policy = find_policy(site.policy_of(self.target.queue))
         self.standing = standing(need, site, terms.weights_of(self.policy))
@@ -447,5 +449,5 @@ class _Party:
         return reservation is not None and not reservation.admits(self.need, planner.now)
 
 
-def _release(need: Need, now: float) -> Release:
-    return Release(now + need.time if need.time else math.inf, need.cpus, need.mem, need.gpus)
+def _release(need: Need, site: SiteSnapshot, now: float) -> Release:
+    return Release(now + need.time if need.time else math.inf, need.cpus, need.mem, need.gpus_of(site.gpus))

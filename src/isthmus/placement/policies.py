@@ -60,7 +60,8 @@ class Shares:
         """A job starts: its time limit counts at once, so that one plan is fair in itself."""
         cpu_s, gpu_s = self._used.get(need.user, (0.0, 0.0))
         span = (need.time or USUAL_S) * need.nodes
-        self._used[need.user] = Usage(cpu_s + need.cpus * span, gpu_s + need.gpus * span)
+        gpus = need.gpus or need.gpu_part or float(bool(need.gpu_part_mem))
+        self._used[need.user] = Usage(cpu_s + need.cpus * span, gpu_s + gpus * span)
 
 
 Order = Callable[[Ticket, Need, Shares], tuple[float, ...]]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from isthmus.domain.units import show_bytes, show_seconds
-from isthmus.placement.filters import choose_queue
+from isthmus.placement.filters import choose_queue, gpu_kind
 from isthmus.placement.needs import Need
 from isthmus.placement.snapshot import USUAL_BYTES_S, SiteSnapshot
 
@@ -20,7 +20,8 @@ HALF_WAIT_S = 600.0  # likewise for the wait in the site's own queue
 
 def load(need: Need, site: SiteSnapshot) -> float | None:
     """How much of the scarcer resource would be left: a site with a queue of its own may go below 0 free."""
-    return Standing(site, need.cpus * need.nodes, need.gpus * need.nodes, rest=0.0, load=1.0, total=1.0).mean()
+    gpus = need.gpus_of(site.gpus) * need.nodes
+    return Standing(site, need.cpus * need.nodes, gpus, rest=0.0, load=1.0, total=1.0).mean()
 
 
 def locality(need: Need, site: SiteSnapshot) -> float | None:
@@ -43,7 +44,7 @@ def price(need: Need, site: SiteSnapshot) -> float | None:
 
 def fit(need: Need, site: SiteSnapshot) -> float | None:
     """Jobs without GPUs keep off sites that have them."""
-    return 1.0 if need.gpus or not site.total_gpus else 0.5
+    return 1.0 if need.gpus or need.part or not site.total_gpus else 0.5
 
 
 def stickiness(need: Need, site: SiteSnapshot) -> float | None:
@@ -85,7 +86,7 @@ class Standing:
 
     site: SiteSnapshot
     cpus: int  # that a job takes of the site
-    gpus: int
+    gpus: float  # a part of one counts as that part
     rest: float  # weighted sum of all scores but the load
     load: float  # its weight
     total: float  # of all weights
@@ -121,7 +122,8 @@ def standing(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIG
             rest += reading.weight * normal
             total += reading.weight
     share = weights.get("load", 0.0)
-    return Standing(site, need.cpus * need.nodes, need.gpus * need.nodes, rest, share, total or 1.0)
+    gpus = need.gpus_of(site.gpus) * need.nodes
+    return Standing(site, need.cpus * need.nodes, gpus, rest, share, total or 1.0)
 
 
 def score(need: Need, site: SiteSnapshot, weights: Mapping[str, float] = WEIGHTS) -> float:
@@ -154,7 +156,9 @@ def move_s(need: Need, site: SiteSnapshot) -> float:
 
 def hourly(need: Need, site: SiteSnapshot) -> float:
     """What an hour of it costs there, energy included; in the currency of the sites' prices."""
-    return need.nodes * (site.node_hour + need.cpus * site.cpu_hour + need.gpus * site.gpu_hour)
+    gpus = need.gpus_of(site.gpus)
+    gpu_hour = site.gpu_price(gpu_kind(need, site)) if gpus and site.gpu_hours else site.gpu_hour
+    return need.nodes * (site.node_hour + need.cpus * site.cpu_hour + gpus * gpu_hour)
 
 
 def _queue(need: Need, site: SiteSnapshot) -> str:
@@ -179,7 +183,7 @@ def _note(name: str, need: Need, site: SiteSnapshot) -> str:
         cases = f"{expected.cases:.0f} recent jobs" if expected.cases >= 0.5 else "what is usual elsewhere"
         return f"{show_seconds(expected.seconds)}, from {cases}"
     if name == "price":
-        return f"{hourly(need, site):.4g} an hour"
+        return f"{hourly(need, site):.4g} an hour" + (f"; {site.price_note}" if site.price_note else "")
     if name == "load":
         return f"{site.used_cpus} of {site.total_cpus} cores, {site.used_gpus} of {site.total_gpus} GPUs in use"
     if name == "stickiness" and need.at == site.name:

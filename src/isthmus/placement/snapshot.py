@@ -7,6 +7,7 @@ from typing import Literal
 
 from isthmus.domain.sites import Health, NodeType, Queue, SiteState
 from isthmus.placement.constraints import Label
+from isthmus.placement.gpus import Gpus, Part, of_nodes
 
 # Until a transfer there was seen: a gigabit a second, less what protocols take.
 USUAL_BYTES_S = 100e6
@@ -74,13 +75,16 @@ class SiteSnapshot:
     policy: str = ""  # who orders its jobs; "": by priority
     queue_policies: Mapping[str, str] = field(default_factory=dict)  # of some of its queues, instead
     remote_gpus: tuple[int, ...] = ()  # bytes of each GPU elsewhere that its jobs may use; 0: not known
+    divides_gpus: bool = True  # it gives parts of GPUs; else who asks for a part has a whole one
     restart_s: float = 0.0
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
+    gpu_hours: Mapping[str, float] = field(default_factory=dict)  # of some types, in small letters, instead
     node_hour: float = 0.0
+    price_note: str = ""  # what of its price is not known
     used_cpus: int = 0
     used_mem: int = 0
-    used_gpus: int = 0
+    used_gpus: int = 0  # of which somebody has all or a part
     used_jobs: int = 0
     queued_jobs: int = 0
     jobs_of: dict[str, int] = field(default_factory=dict)  # user -> live jobs there, others of theirs included
@@ -92,20 +96,46 @@ class SiteSnapshot:
     total_cpus: int = 0
     total_mem: int = 0
     total_gpus: int = 0
+    gpus: Gpus = field(default_factory=Gpus)  # by type, with who has parts of them
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for queue in self.queues:
-            for node in queue.nodes:
-                if node.name not in seen:  # partitions overlap: count nodes once
-                    seen.add(node.name)
-                    self.total_cpus += node.cpus * node.count
-                    self.total_mem += int(node.mem) * node.count
-                    self.total_gpus += gpus_of(node) * node.count
+        self.measure()
+
+    def measure(self) -> None:
+        """Sum up its nodes. To be called again when ``queues`` are others than they were."""
+        nodes = {node.name: node for queue in reversed(self.queues) for node in reversed(queue.nodes)}
+        every = list(nodes.values())  # partitions overlap: nodes are counted once
+        self.total_cpus = sum(node.cpus * node.count for node in every)
+        self.total_mem = sum(int(node.mem) * node.count for node in every)
+        self.total_gpus = sum(gpus_of(node) * node.count for node in every)
+        if self.total_gpus or self.remote_gpus:
+            fresh = of_nodes(((node.gpus, node.count) for node in every), self.remote_gpus, divides=self.divides_gpus)
+            fresh.taken, fresh.parts = self.gpus.taken, self.gpus.parts
+            self.gpus = fresh
+
+    def hold_gpus(self, kind: str, count: int, part: Part | None) -> None:
+        """GPUs are given away: ``count`` whole ones (negative: given back), or a part of one."""
+        if part is not None:
+            before = self.gpus.used
+            self.gpus.take_part(part)
+            self.used_gpus += self.gpus.used - before
+        elif count:
+            self.gpus.take(kind, count)
+            self.used_gpus += count
+
+    def free_part(self, part: Part) -> None:
+        """A part of a GPU is given back."""
+        before = self.gpus.used
+        self.gpus.give_part_back(part)
+        self.used_gpus += self.gpus.used - before
 
     def policy_of(self, queue: str) -> str:
         """The policy that orders the jobs of one of its queues."""
         return self.queue_policies.get(queue, self.policy)
+
+    def gpu_price(self, kind: str) -> float:
+        """What an hour of a GPU of that type costs, energy included."""
+        return self.gpu_hours.get(kind.casefold(), self.gpu_hour)
 
     def wait(self, queue: str) -> Expected | None:
         """How long a job may be expected to wait in one of its queues; None where nothing was ever seen."""
@@ -114,6 +144,7 @@ class SiteSnapshot:
     def copy(self) -> "SiteSnapshot":
         twin = copy.copy(self)
         twin.jobs_of = dict(self.jobs_of)
+        twin.gpus = self.gpus.copy()
         return twin
 
 

@@ -3,7 +3,8 @@
 Each run of some length is one sample, the seconds that the whole job would have taken like this. Of a kind's samples
 the logarithms are averaged, newer ones weighing more. A number of GPUs that was never seen takes its place on the usual
 curve through those that were (`isthmus.placement.performance`). How sure a figure is is said with it: the standard
-error of what was seen, and at least `UNSEEN` where the curve stands in.
+deviation of the next job's time from it, which begins as if a case had been seen that was off by `ALONE`, and goes to
+what the cases show; `UNSEEN` where the curve stands in.
 """
 
 import math
@@ -16,7 +17,7 @@ from isthmus.placement.performance import usual_share
 KIND = "kind"  # the label that says which jobs are alike
 MEMORY = 0.8  # what a sample weighs for each that came after it
 UNSEEN = 0.3  # uncertainty of a number of GPUs that was never seen, of the time
-ALONE = 0.2  # of a time that was seen once
+ALONE = 0.2  # of a time of which no case was seen
 _NUMBERS = re.compile(r"[\d\[\]]+")
 
 
@@ -34,7 +35,7 @@ def kind_of(spec: JobSpec) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds of the whole job, and how uncertain that is, as a part of it."""
+    """Seconds of the whole job, and how far the next one's may be off, as a part of it."""
 
     time_s: float
     uncertainty: float
@@ -57,9 +58,10 @@ class _Seen:
 
     @property
     def uncertainty(self) -> float:
-        if self.count < 2:
-            return ALONE
-        return math.sqrt(self.square / self.weight / self.count)
+        made_up = MEMORY**self.count  # what the case weighs that was not seen
+        weight = self.weight + made_up
+        variance = (self.square + made_up * ALONE**2) / weight
+        return math.sqrt(variance * (1.0 + 1.0 / weight))
 
 
 class Throughputs:
@@ -91,9 +93,9 @@ class Throughputs:
                 found.append(Estimate(math.exp(alone) * usual_share(gpus), UNSEEN))
         return tuple(found)
 
-    def run_times(self, kind: str, gpu_type: str, most: int) -> tuple[float, ...]:
-        """The same, as seconds alone, where more GPUs never take longer."""
-        times: list[float] = []
+    def run_times(self, kind: str, gpu_type: str, most: int) -> tuple[Estimate, ...]:
+        """The same, where more GPUs never take longer."""
+        found: list[Estimate] = []
         for one in self.estimates(kind, gpu_type, most):
-            times.append(min(one.time_s, times[-1]) if times else one.time_s)
-        return tuple(times)
+            found.append(min(one, found[-1], key=lambda each: each.time_s) if found else one)
+        return tuple(found)

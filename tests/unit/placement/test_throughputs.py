@@ -20,7 +20,7 @@ def test_what_was_seen_is_believed_and_the_curve_fills_the_gaps() -> None:
     assert learned.run_times("k", "a100", 4) == ()
     learned.add("k", "A100", 2, 550.0)
     one, two, three, four = learned.estimates("k", "a100", 4)
-    assert two.time_s == pytest.approx(550.0) and two.uncertainty == ALONE
+    assert two.time_s == pytest.approx(550.0) and 0.5 * ALONE < two.uncertainty < ALONE
     assert one.time_s == pytest.approx(1000.0) and one.uncertainty == UNSEEN
     assert four.time_s == pytest.approx(325.0)
     assert one.time_s > two.time_s > three.time_s > four.time_s
@@ -32,7 +32,10 @@ def test_more_samples_make_it_surer_and_new_ones_weigh_more() -> None:
         learned.add("k", "a100", 1, time_s)
     (estimate,) = learned.estimates("k", "a100", 1)
     assert estimate.time_s == pytest.approx(100.7, abs=0.5)
-    assert estimate.uncertainty < 0.02
+    assert estimate.uncertainty < 0.1
+    for _ in range(20):
+        learned.add("k", "a100", 1, 100.0)
+    assert learned.estimates("k", "a100", 1)[0].uncertainty < 0.03
     for _ in range(20):
         learned.add("k", "a100", 1, 200.0)
     assert learned.estimates("k", "a100", 1)[0].time_s == pytest.approx(200.0, rel=0.02)
@@ -43,4 +46,11 @@ def test_more_gpus_never_take_longer_whatever_noise_was_seen() -> None:
     learned.add("k", "a100", 1, 100.0)
     learned.add("k", "a100", 2, 130.0)
     times = learned.run_times("k", "a100", 4)
-    assert list(times) == sorted(times, reverse=True)
+    assert [one.time_s for one in times] == sorted((one.time_s for one in times), reverse=True)
+
+
+def test_cases_that_differ_stay_in_doubt() -> None:
+    learned = Throughputs()
+    for number in range(40):
+        learned.add("k", "a100", 1, 100.0 if number % 2 else 150.0)
+    assert learned.estimates("k", "a100", 1)[0].uncertainty == pytest.approx(0.22, abs=0.05)

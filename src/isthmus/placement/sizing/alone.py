@@ -50,6 +50,8 @@ def alone(
             worth = _catching_up(row, one, weight) if tight and restart_s else one.price / one.speed
             worth = (one.price + weight) / one.speed if late else worth
             best_cost, best = cost, Choice(number, one, math.inf, worth)
+    if active.rigid:
+        return best
     spare = spare_s(horizon, restart_s)
     least = max(LEAST_S, LEAST_PART * horizon)
     for fast in row:

@@ -65,13 +65,17 @@ class Mixing:
 
     def decide(self, view: View) -> Decision:
         self._learning.look(view)
-        rows = [self._learning.options(view.problem, one) for one in view.active]
-        rows = [_only_held(view.problem, row, one) for row, one in zip(rows, view.active, strict=True)]
+        both = [self._learning.options(view.problem, one, view.restart_s) for one in view.active]
+        rows = [_only_held(view.problem, row, one) for (row, _), one in zip(both, view.active, strict=True)]
         held = [_held(view.problem, row, one) for row, one in zip(rows, view.active, strict=True)]
-        choices = [
-            alone(row, one, number, view.now, view.restart_s, held[number])
-            for number, (row, one) in enumerate(zip(rows, view.active, strict=True))
-        ]
+        choices = self._alone(view, rows, held)
+        tried = [_only_held(view.problem, row, one) for (_, row), one in zip(both, view.active, strict=True)]
+        if tried != rows:
+            hopes = self._alone(
+                view, tried, [_held(view.problem, row, one) for row, one in zip(tried, view.active, strict=True)]
+            )
+            if _fit(view.problem, hopes):  # nobody is in the way of others: who has room may try
+                choices = hopes
         wake = math.inf
         if _fit(view.problem, choices):
             self._prices = None
@@ -85,12 +89,18 @@ class Mixing:
         self._learning.remember(view, places)
         return Decision(places, wake)
 
+    def _alone(self, view: View, rows: Sequence[tuple[Option, ...]], held: Sequence[Option | None]) -> list[Choice]:
+        return [
+            alone(row, one, number, view.now, view.restart_s, held[number])
+            for number, (row, one) in enumerate(zip(rows, view.active, strict=True))
+        ]
+
     def _look_again(self, view: View, choice: Choice) -> float:
         """When a job's plan is to be looked at: at its switch, and on the way to a deadline that it just meets."""
         one = view.active[choice.job]
         horizon = one.job.deadline_s - view.now
         unseen = not self._learning.was_seen(one.job, choice.option.kind, choice.option.gpus)
-        if self._learning.uncertain and unseen:
+        if unseen and self._learning.doubts(one.job):
             return min(choice.until, view.now + max(0.01 * horizon, LEAST_S) + 2 * view.restart_s)
         tight = one.left / choice.option.speed > 0.9 * horizon
         if tight and horizon > 0 and horizon * self._tuning.checks > 10 * (view.restart_s + LEAST_S):

@@ -23,6 +23,7 @@ class Member:
     fixed: bool = False  # it can't be stopped: it has no checkpoint, or is only just starting
     ran_s: float = 0.0  # since it started last
     stopping: bool = False  # it was told to stop, and has not yet
+    rigid: bool = False  # once it runs, it keeps the number that it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,17 @@ class Pool:
     """Remembers, as its method does, what it saw of the jobs. ``nodes`` may change from one call to the next."""
 
     def __init__(self, kind: str, gpus: int, gpu_hour: float, restart_s: float, method: Method) -> None:
-        # A node is what it is: whole, whoever uses how much of it. A GPU costs its part of that.
-        self._vms = (Vm(kind, kind, gpus, (gpu_hour or 1.0) * gpus),)
         self._kind = kind
-        self._restart_s = restart_s
+        self._gpus = gpus
         self.method = method
         self._nodes_of: dict[int | str, int] = {}
+        self.say(gpu_hour, restart_s)
+
+    def say(self, gpu_hour: float, restart_s: float) -> None:
+        """What an hour of a GPU costs from now on, and a restart."""
+        # A node is what it is: whole, whoever uses how much of it. A GPU costs its part of that.
+        self._vms = (Vm(self._kind, self._kind, self._gpus, (gpu_hour or 1.0) * self._gpus),)
+        self._restart_s = restart_s
 
     def problem(self, nodes: int, jobs: Sequence[SizedJob]) -> Problem:
         """What is to be solved here."""
@@ -98,4 +104,4 @@ class Pool:
         place = Place(node, 0, one.gpus) if node is not None and one.gpus else None
         # In a real batch system the first start takes its time, too.
         debt = max(0.0, self._restart_s - one.ran_s) if one.gpus else 0.0
-        return Active(one.job, one.left, place, debt, True, fixed=one.fixed and place is not None)
+        return Active(one.job, one.left, place, debt, True, fixed=one.fixed and place is not None, rigid=one.rigid)

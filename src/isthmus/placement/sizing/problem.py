@@ -11,7 +11,7 @@ weight for each second.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -36,13 +36,17 @@ class Vm:
 
 @dataclass(frozen=True, slots=True)
 class SizedJob:
-    """A job that can run on different numbers of GPUs. Times in seconds; ``times[gpu type][n - 1]`` is on n GPUs."""
+    """A job that can run on different numbers of GPUs. Times in seconds; ``times[gpu type][n - 1]`` is on n GPUs.
+
+    ``doubts``: how far each of the times may be off, where that is known: the standard deviation of its logarithm.
+    """
 
     id: int | str
     release_s: float
     deadline_s: float
     weight_per_s: float
     times: Mapping[str, Sequence[float]]
+    doubts: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def time(self, gpu_type: str, gpus: int) -> float:
         """Seconds from start to end with so many GPUs all the while; infinite where it can't run so."""

@@ -5,7 +5,7 @@ passes by the true ones. Progress is observed, as a runner reports it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NamedTuple, Protocol
@@ -35,6 +35,7 @@ class Active:
     debt_s: float = 0.0  # of its restart there, still to spend before it gets on
     started: bool = False  # it ran before: starting it again costs a restart
     fixed: bool = False  # it can't be moved or stopped; never so in a simulation
+    rigid: bool = False  # nor can it once it runs; likewise
 
 
 @dataclass(slots=True)
@@ -76,13 +77,15 @@ def simulate(
     restart_s: float = 0.0,
     predicted: Problem | None = None,
     begin: Mapping[int | str, tuple[float, Place | None]] | None = None,
+    rigid: Collection[int | str] = (),
     on_progress: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = lambda: 0.0,
     max_decisions: int = 1_000_000,
 ) -> Result:
     """Run all jobs to their end. ``predicted``: the same problem with the times that are believed.
 
-    ``begin``: of jobs that were under way before, by id, what is left of their work and where they run.
+    ``begin``: of jobs that were under way before, by id, what is left of their work and where they run. ``rigid``: who
+    keeps what it starts with.
     ``on_progress(ended, jobs)`` is called at each end; ``clock`` times the decisions, in seconds. Raises
     Invalid where the method breaks a rule, or never gets the jobs done.
     """
@@ -97,7 +100,9 @@ def simulate(
         while coming and problem.jobs[coming[-1]].release_s <= now + EPS_S:
             number = coming.pop()
             left, place = (begin or {}).get(problem.jobs[number].id, (1.0, None))
-            here[number] = Active(believed[number], left, place, started=place is not None or left < 1.0)
+            keeps = problem.jobs[number].id in rigid
+            begun = place is not None or left < 1.0
+            here[number] = Active(believed[number], left, place, 0.0, begun, keeps and place is not None, keeps)
         numbers = list(here)
         began = clock()
         decision = method.decide(View(now, problem, list(here.values()), restart_s))
@@ -113,7 +118,7 @@ def simulate(
                 continue
             if place != active.place:
                 active.debt_s = restart_s if active.started else 0.0
-            active.place, active.started = place, True
+            active.place, active.started, active.fixed = place, True, active.rigid
             kind = problem.vms[place.vm].gpu_type
             speeds[number] = 1.0 / problem.jobs[number].time(kind, place.gpus)
             next_end = min(next_end, active.debt_s + active.left / speeds[number] if speeds[number] else math.inf)

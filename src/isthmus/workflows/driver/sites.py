@@ -165,7 +165,9 @@ class AtSites:
         if price is None:
             return 0.0
         asked = self._resources(need, target)
-        an_hour = (asked.cpus * price.cpu_hour + asked.gpus * price.gpu_hour + price.node_hour) * asked.nodes
+        said = price.gpu(asked.gpu_type).hour
+        gpu_hour = price.gpu_hour if said is None else said
+        an_hour = (asked.cpus * price.cpu_hour + asked.gpus * gpu_hour + price.node_hour) * asked.nodes
         return an_hour * _seconds(view) / 3600
 
     def forget(self, task: str) -> None:

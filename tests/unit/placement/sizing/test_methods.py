@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.domain.errors import Invalid, NotFound
-from isthmus.placement.sizing import methods
+from isthmus.placement.sizing import learning, methods
 from isthmus.placement.sizing.bound import by_hull, with_capacity
 from isthmus.placement.sizing.generate import generate
 from isthmus.placement.sizing.problem import Problem, SizedJob, Vm
@@ -50,6 +50,19 @@ def test_ours_costs_least(seed: int, restart: float, error: float) -> None:
     ours = cost(problem, methods.OURS, restart=restart, error=error).total
     for peer in ("path-relinking", "greedy", "edf", "edf-whole-nodes", "fifo"):
         assert ours < cost(problem, peer, restart=restart, error=error).total, peer
+
+
+@pytest.mark.parametrize(("restart", "most"), [(0.0, 0.99), (300.0, 1.005)])
+def test_planning_with_the_doubt_saves_where_trying_is_cheap_and_harms_nowhere(
+    monkeypatch: pytest.MonkeyPatch, restart: float, most: float
+) -> None:
+    def totals() -> float:
+        problems = [generate(nodes=6, jobs=40, gap_s=20_000.0, seed=seed) for seed in (1, 2, 3)]
+        return sum(cost(problem, methods.OURS, restart=restart, error=0.13).total for problem in problems)
+
+    with_doubt = totals()
+    monkeypatch.setattr(learning, "HOPE", 0.0)
+    assert with_doubt < most * totals()
 
 
 def test_under_overload_the_bound_that_knows_the_nodes_is_the_higher_and_still_one() -> None:
