@@ -87,7 +87,8 @@
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     pen.font = "11px system-ui";
-    const left = 50, right = width - 60, bottom = height - 24;
+    const left = Math.max(50, 10 + Math.max(...(axes[0].words ?? []).map((word) => pen.measureText(word.slice(0, 14)).width)));
+    const right = width - 60, bottom = height - 24;
     const room = (right - left) / (axes.length - 1) - 8;
     const rows = axes.some((axis) => pen.measureText(axis.name).width > room) ? 2 : 1; // names that would touch stand in two rows
     const top = 20 + 14 * rows;
