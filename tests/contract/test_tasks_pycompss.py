@@ -127,6 +127,20 @@ def test_a_future_says_why_it_has_no_attribute(parallel):
     assert not hasattr(made, "anything")
 
 
+def test_a_direction_of_nothing_is_left_over():
+    from isthmus.tasks.pycompss.api.task import task as as_there
+
+    with pytest.warns(UserWarning, match="'valeus' is no parameter .*values"):
+
+        @as_there(valeus=TABLE["INOUT"], values=TABLE["INOUT"])
+        def f(values):
+            pass
+
+    assert f.shape.written == ["values"]
+    with pytest.raises(Invalid, match="returns"):
+        as_there(retruns=1)(f.function)
+
+
 # -- pycompss.interactive --------------------------------------------------------------------------------------------
 
 

@@ -68,10 +68,10 @@ def run(task: Any, sent: bytes, *given: Any) -> Any:
     nothing = [Failed()] * count
     if any(type(value) is Failed for value in given):
         return (_SKIPPED, *nothing)
-    body = body_of(task)
     filled: Sequence[Any] = args
     keywords: dict[str, Any] = {}
     try:
+        body = body_of(task)
         described = None
         inputs = [_own(value) for value in given]
         if encoding is not None:
