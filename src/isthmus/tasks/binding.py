@@ -345,7 +345,8 @@ class Binding:
                 packed.append((where, self._pack(where, tree)))
         if not (refs or packed or self.outs or self.keywords):
             return None
-        return Encoding(refs, packed, self.outs, self.keywords or None)
+        written = sum(direction != "OUT" or datum.in_place for datum, _, direction in self._writes)
+        return Encoding(refs, packed, self.outs, self.keywords or None, written)
 
     def _pack(self, where: Where, tree: Any) -> Any:
         try:

@@ -7,6 +7,8 @@ post       what is sent to them, in batches; `errands` are calls that a worker's
 nursery    a process forked early, that forks the workers, and cleans up when the program is killed
 worker     runs calls in batches; `nested` is the engine of the tasks that those calls call
 values     how values travel: as they are, pickled, or in shared memory
-store      files in shared memory, and on disk when that is full
+arrays     arrays that the program passes again and again; `pages`: which of them were written to
+store      files in shared memory, and on disk when that is full; `spare`: those that wait to serve again
+mappings   a worker's mappings of such files
 wire       frames over socket pairs
 """

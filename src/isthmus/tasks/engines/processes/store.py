@@ -1,35 +1,64 @@
 """Large values: one file each, in shared memory, or on disk where that is full.
 
 Written once with plain writes (which neither zero nor map the pages first), read by private mappings: what a task does
-to an array that it only reads stays its own. A file lives as long as somebody in the program's processes holds its
-`Shared`.
+to an array that it only reads stays its own. What a task is to change comes to it as a `Copy`, which becomes the file
+of the next version. A file lives as long as somebody in the program's processes holds its `Shared`; then its memory
+serves again (see `spare`), unless somebody has mapped it still.
 """
 
+import ctypes
 import errno
 import itertools
 import mmap
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+
+from isthmus.tasks.engines.processes.mappings import Mappings
+from isthmus.tasks.engines.processes.spare import Spare
 
 SHM = "/dev/shm"
 PREFIX = "isthmus-tasks-"
 _ALIGN = 64
 
+_MAPPED = 128 << 20  # bytes of files that a worker keeps mapped, at most
+_SPARE = 256 << 20  # bytes that are kept for further values, at most; and no more than an eighth of the limit
+
 Place = tuple[int, int]  # where a buffer begins in its file, and how long it is
+
+
+class Copy:
+    """A file with a copy of one buffer of another, mapped so that what is written to it stands in the file."""
+
+    __slots__ = ("address", "mapping", "name", "place", "used")
+
+    def __init__(self, name: str, place: Place, address: int, mapping: "weakref.ref[mmap.mmap]") -> None:
+        self.name = name
+        self.place = place
+        self.address = address  # of the buffer
+        self.mapping = mapping
+        self.used = False  # it is a value's file by now
 
 
 class Store:
     """A folder in shared memory and one on disk; each process writes under names of its own."""
 
-    def __init__(self, memory: str, disk: str, limit: int) -> None:
+    def __init__(self, memory: str, disk: str, limit: int, *, writer: str = "program", keeps: bool = False) -> None:
+        """`writer`: a word for this process that no other has had (as a process's number may).
+
+        `keeps`: what is removed here may serve again. Of one process alone, which knows all who hold it.
+        """
         self.memory = memory
         self.disk = disk
         self.limit = limit
-        self._writer = os.getpid()
+        self.mappings = None if keeps else Mappings(min(_MAPPED, limit // 32))  # a worker's
+        self._keeps = keeps
+        self._spare = Spare(os.path.join(memory, "spare"), min(_SPARE, limit // 8))
+        self._writer = writer
         self._names = itertools.count()
 
     @classmethod
@@ -43,11 +72,11 @@ class Store:
         if not limit:
             stat = os.statvfs(base)
             limit = stat.f_blocks * stat.f_frsize // 2
-        return cls(memory, os.path.join(tempfile.gettempdir(), name), limit)
+        return cls(memory, os.path.join(tempfile.gettempdir(), name), limit, keeps=True)
 
-    def in_this_process(self) -> "Store":
-        """The same store for a process that has been forked."""
-        return Store(self.memory, self.disk, self.limit)
+    def of_worker(self, number: int) -> "Store":
+        """The same store, in the worker with this number."""
+        return Store(self.memory, self.disk, self.limit, writer=str(number))
 
     def write(self, buffers: Sequence[Any]) -> tuple[str, tuple[Place, ...]]:
         """Keep these buffers (bytes-like, contiguous). Returns a name, and where each begins and how long it is."""
@@ -66,19 +95,70 @@ class Store:
 
     def open(self, name: str, places: Sequence[Place]) -> list[memoryview]:
         """The buffers, mapped: changes to them stay in this process. The mapping lives as long as what uses it."""
-        try:
-            file = os.open(os.path.join(self.memory, name), os.O_RDONLY)
-        except FileNotFoundError:
-            file = os.open(os.path.join(self.disk, name), os.O_RDONLY)
-        try:
-            size = places[-1][0] + places[-1][1]
-            view = memoryview(mmap.mmap(file, size, access=mmap.ACCESS_COPY))
-        finally:
-            os.close(file)
+        mapping = self.mappings.find(name) if self.mappings is not None else None
+        if mapping is None:
+            file = self._file(name)
+            try:
+                mapping = mmap.mmap(file, places[-1][0] + places[-1][1], access=mmap.ACCESS_COPY)
+                if self.mappings is not None:
+                    self.mappings.add(name, mapping)
+                else:
+                    os.fchmod(file, 0o400)  # as `pin`: how long the program holds on to what it has is not watched
+            finally:
+                os.close(file)
+        view = memoryview(mapping)
         return [view[begin : begin + length] for begin, length in places]
+
+    def copy(self, name: str, place: Place) -> tuple[Copy, memoryview] | None:
+        """A copy of a file with one buffer, and that buffer. None where there is no room for it in memory."""
+        begin, length = place
+        size = begin + length
+        made = self._name()
+        path = os.path.join(self.memory, made)
+        source = self._file(name)
+        try:
+            taken = self._spare.take(size, path)
+            if not taken and not self._fits(size):
+                return None
+            target = os.open(path, os.O_CREAT | os.O_RDWR | (0 if taken else os.O_EXCL), 0o600)
+            try:
+                os.ftruncate(target, size)
+                mapping = mmap.mmap(target, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+                done = 0
+                with memoryview(mapping) as view:
+                    while done < size:
+                        got = os.preadv(source, [view[done:]], done)
+                        if not got:
+                            raise OSError(errno.EIO, "The file is shorter than it was said to be", name)
+                        done += got
+                buffer = memoryview(mapping)[begin:size]
+            except OSError:  # the memory was taken meanwhile
+                os.unlink(path)
+                return None
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        return Copy(made, place, address, weakref.ref(mapping)), buffer
+
+    def again(self, name: str, place: Place) -> str:
+        """The name of a second file with the same content."""
+        made = self.copy(name, place)
+        if made is not None:
+            return made[0].name
+        (buffer,) = self.open(name, [place])
+        return self._place([buffer], (place,), place[0] + place[1])[0]
+
+    def pin(self, name: str) -> None:
+        """Its memory is never used again: somebody goes on using a mapping of it."""
+        with suppress(OSError):
+            os.chmod(os.path.join(self.memory, name), 0o400)
 
     def remove(self, name: str) -> None:
         """Nobody needs it any more. What has mapped it keeps its pages."""
+        if self._keeps and self._spare.keep(os.path.join(self.memory, name)):
+            return
         for folder in (self.memory, self.disk):
             with suppress(OSError):
                 os.unlink(os.path.join(folder, name))
@@ -93,17 +173,28 @@ class Store:
         self, buffers: Sequence[Any], places: tuple[Place, ...], end: int
     ) -> tuple[str, tuple[Place, ...], bool]:
         """Write a file of `end` bytes, in memory if it fits."""
-        name = f"{self._writer}-{next(self._names)}"
-        if self._fits(end):
+        name = self._name()
+        path = os.path.join(self.memory, name)
+        taken = self._spare.take(end, path)
+        if taken or self._fits(end):
             try:
-                self._write(os.path.join(self.memory, name), buffers, places)
+                self._write(path, buffers, places, 0 if taken else os.O_EXCL)
                 return name, places, self.memory.startswith(SHM)
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
         os.makedirs(self.disk, 0o700, exist_ok=True)
-        self._write(os.path.join(self.disk, name), buffers, places)
+        self._write(os.path.join(self.disk, name), buffers, places, os.O_EXCL)
         return name, places, False
+
+    def _name(self) -> str:
+        return f"{self._writer}-{next(self._names)}"
+
+    def _file(self, name: str) -> int:
+        try:
+            return os.open(os.path.join(self.memory, name), os.O_RDONLY)
+        except FileNotFoundError:
+            return os.open(os.path.join(self.disk, name), os.O_RDONLY)
 
     def _fits(self, size: int) -> bool:
         stat = os.statvfs(self.memory)
@@ -111,8 +202,8 @@ class Store:
         used = stat.f_blocks * stat.f_frsize - free
         return size < free and used + size <= self.limit
 
-    def _write(self, path: str, buffers: Sequence[Any], places: Sequence[Place]) -> None:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    def _write(self, path: str, buffers: Sequence[Any], places: Sequence[Place], how: int) -> None:
+        file = os.open(path, os.O_CREAT | os.O_WRONLY | how, 0o600)
         try:
             for buffer, (begin, _) in zip(buffers, places, strict=True):
                 view = memoryview(buffer).cast("B")
