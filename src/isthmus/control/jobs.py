@@ -289,6 +289,7 @@ class Jobs:
             secrets=frozenset(row.name for row in secrets.every(conn, caller.user.id)),
             states=job_rows.states(conn, named),
             zones=submission.inherited_zones(conn, named),
+            now=self._now(),
         )
         return ground, needs_mark(conn)
 

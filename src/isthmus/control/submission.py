@@ -42,6 +42,7 @@ class Ground:
     secrets: frozenset[str]  # names of the caller's
     states: Mapping[int, str]  # of the jobs that are named as dependencies or inputs
     zones: Mapping[int, frozenset[str] | None]  # what their outputs inherit
+    now: float  # seconds since the epoch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +81,12 @@ def examine(requests: Sequence[JobRequest], caller: Caller, needs: Needs, ground
 
 def _examine_one(number: int, request: JobRequest, caller: Caller, needs: Needs, ground: Ground) -> list[Accepted]:
     check(request, request.array)
+    if request.deadline is not None and request.deadline.timestamp() <= ground.now:
+        raise Invalid(
+            f"The deadline, {request.deadline:%Y-%m-%d %H:%M:%S %Z}, is over before the job can begin.",
+            place="deadline",
+            hint="Give a time to come, or none.",
+        )
     check_constraints(request.constraints, () if request.wait_for_site else _keys_of(ground.sites.values()))
     for place, name in enumerate(request.sites):
         if name not in ground.sites:

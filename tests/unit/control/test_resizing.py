@@ -97,6 +97,13 @@ async def test_a_kill_by_a_person_goes_before(plane: Plane) -> None:
     assert done.state is JobState.KILLED
 
 
+async def test_a_deadline_that_is_over_is_refused_at_its_place(plane: Plane) -> None:
+    await gpu_site(plane)
+    with pytest.raises(Invalid, match="is over before the job can begin") as error:
+        await plane.submit(job(-60, 50))
+    assert error.value.place == "deadline"
+
+
 async def test_sizing_without_a_run_time_is_refused(plane: Plane) -> None:
     await gpu_site(plane)
     request = dataclasses.replace(job(100, 50), sizing=Sizing())
