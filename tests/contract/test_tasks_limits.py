@@ -1,4 +1,4 @@
-"""Numerical libraries in workers take one thread each, also those that the program had loaded before the workers began."""
+"""Numerical libraries in workers take one thread each, also those that were loaded before the workers began."""
 
 import os
 import subprocess
