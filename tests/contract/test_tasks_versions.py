@@ -301,6 +301,29 @@ def test_a_file_that_somebody_has_mapped_does_not_serve_again():
         store.destroy()
 
 
+def test_a_mapping_serves_the_next_call_unless_it_was_written_to_or_is_held():
+    store = Store.create()
+    try:
+        here = store.of_worker(0)
+        shared = values.own(store, values.dump(here, np.ones(SIZE)))
+
+        def after(call):
+            call(values.load(here, shared.wire))
+            here.mappings.settle(here.pin)
+            return here.mappings.find(shared.name) is not None
+
+        held = []
+        assert after(lambda array: array.sum())
+        here.mappings.settle(here.pin)
+        assert not after(lambda array: array.__setitem__(SIZE // 2, 5))
+        assert after(lambda array: array.sum())
+        here.mappings.settle(here.pin)
+        assert not after(held.append)
+        assert values.load(here, shared.wire).sum() == SIZE
+    finally:
+        store.destroy()
+
+
 def test_what_is_kept_is_bounded_and_nothing_is_taken_twice(tmp_path):
     kept = spare.Spare(str(tmp_path / "spare"), 10 * 100_000)
     for number in range(40):
