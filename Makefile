@@ -31,7 +31,7 @@ test: $(STAMP)   ## everything, on the real servers (root on Debian: installs th
 test-quick: $(STAMP)   ## what needs no server: unit and contract tests on this machine
 	$(BIN)/python -m pytest tests/unit tests/contract -m 'not system'
 
-test-ray: $(STAMP) ## the tests of tasks on Ray, with Ray itself (80 MB), and nodes that are jobs of a SLURM cluster
+test-ray: $(STAMP) ## the tests of tasks on Ray, with Ray itself (80 MB), and nodes that are jobs of a SLURM cluster, or over SSH
 	scripts/install-system-packages
 	scripts/install-test-ray $(BIN)/python
 	ISTHMUS_TEST_RAY=1 $(BIN)/python -m pytest tests/contract/test_tasks.py tests/system/test_tasks_ray.py -k ray --reruns 2 -rR

@@ -1,6 +1,7 @@
 """Isthmus: one job, any site.
 
-``isthmus.Client`` is the blocking SDK, ``isthmus.AsyncClient`` the asynchronous one, and ``isthmus.report``
+``isthmus.Client`` is the blocking SDK, ``isthmus.AsyncClient`` the asynchronous one (``EmbeddedClient`` and
+``AsyncEmbeddedClient`` where the control plane is to run in this very process), and ``isthmus.report``
 tells the platform about a running job's metrics and progress. This one file also stands at the top of the
 archive that travels to sites, so it runs on Python 3.6 and imports nothing until it is asked to.
 """
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from isthmus.client import AsyncClient, Client
     from isthmus.domain.errors import IsthmusError
     from isthmus.domain.jobs import After, Array, Input, JobRequest, Output, Resources, Retry
+    from isthmus.embedded import AsyncEmbeddedClient, EmbeddedClient
 
 _WHERE = {
     "report": "isthmus.runner.report",
     "Client": "isthmus.client",
     "AsyncClient": "isthmus.client",
+    "EmbeddedClient": "isthmus.embedded",
+    "AsyncEmbeddedClient": "isthmus.embedded",
     "IsthmusError": "isthmus.domain.errors",
     "JobRequest": "isthmus.domain.jobs",
     "Resources": "isthmus.domain.jobs",
@@ -41,7 +45,9 @@ __all__ = [
     "After",
     "Array",
     "AsyncClient",
+    "AsyncEmbeddedClient",
     "Client",
+    "EmbeddedClient",
     "Input",
     "IsthmusError",
     "JobRequest",

@@ -34,10 +34,12 @@ from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
+from isthmus.control.measurements import Measurements
 from isthmus.control.needs import Needs
 from isthmus.control.opening import opener
 from isthmus.control.overview import Overviews
 from isthmus.control.queueplan import QueuePlans
+from isthmus.control.reporting import Reporting
 from isthmus.control.sessions import Sessions
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -46,7 +48,7 @@ from isthmus.control.tokens import AttemptTokens
 from isthmus.control.vault import Vault
 from isthmus.data.collection import Collection
 from isthmus.data.staging import Staging
-from isthmus.data.store import open_store
+from isthmus.data.store import FolderStore, Store
 from isthmus.db import instance
 from isthmus.db import sites as site_rows
 from isthmus.db.engine import Database, parse_url
@@ -106,7 +108,7 @@ class App:
         needs = Needs(db)
         logs = Logs(db, sessions, clock)
         tokens = AttemptTokens(vault.derived("attempt tokens"))
-        store = await asyncio.to_thread(open_store, settings.store, settings.data / "store")
+        store = await asyncio.to_thread(_store, settings)
         staging = Staging(db, store, opener(db, sessions), clock, zone=settings.zone)
         collection = Collection(store, zone=settings.zone)
         api_of_nodes = {"url": settings.url, "ca_pem": certificate.pem if certificate else ""}
@@ -115,7 +117,9 @@ class App:
         sites = Sites(db, sessions, vault, clock)
         services = Services(
             identity=identity,
-            jobs=Jobs(db, needs, logs, tokens, clock),
+            jobs=Jobs(db, needs, logs, clock),
+            measurements=Measurements(db),
+            reporting=Reporting(db, tokens, clock),
             sites=sites,
             artefacts=Artefacts(db, store, staging, collection, sessions, clock, zone=settings.zone),
             plans=QueuePlans(db, needs, clock),
@@ -194,6 +198,20 @@ def _locked(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _store(settings: Settings) -> Store:
+    """The object store at ``s3://bucket/prefix``, with its spool in the data folder; without one, in that folder."""
+    folder = settings.data / "store"
+    if not settings.store:
+        store = FolderStore(folder)
+        store.prepare()
+        return store
+    from isthmus.data.s3 import S3Store
+
+    s3 = S3Store(settings.store, folder / "incoming")
+    s3.prepare()
+    return s3
 
 
 def _features(settings: Settings) -> tuple[str, ...]:

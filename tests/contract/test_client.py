@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 import isthmus
-from isthmus.client import AsyncClient, Client
+from isthmus.client import AsyncClient
 from isthmus.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from isthmus.domain.jobs import After, Array, Input, JobRequest, Output, Resources, Retry
 from isthmus.domain.reasons import Reason
 from isthmus.domain.states import JobState
 from isthmus.domain.users import Role, Scope
 from isthmus.domain.views import JobView
+from isthmus.embedded import AsyncEmbeddedClient, EmbeddedClient
 from tests.testbed.control import ControlPlane
 
 ENDED_S = 60.0
@@ -34,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(request: pytest.FixtureRequest, folder: Path) -> object:
     """How to open a client: of a server's process over HTTP or HTTPS, or with the control plane in this process."""
     if request.param == "embedded":
-        yield lambda **more: AsyncClient.embedded(folder / "embedded", **more)
+        yield lambda **more: AsyncEmbeddedClient.open(folder / "embedded", **more)
         return
     more = {"tls": "self-signed"} if request.param == "https" else {}
     with ControlPlane(folder / request.param, **more) as plane:
@@ -369,7 +370,7 @@ async def test_retries_by_reason(client: AsyncClient) -> None:
 
 
 def test_the_blocking_client_does_the_same(folder: Path, tmp_path: Path) -> None:
-    with Client.embedded(folder / "blocking") as client:
+    with EmbeddedClient(folder / "blocking") as client:
         job = client.jobs.submit({"command": ["sh", "-c", "echo hi; echo x > f"], "outputs": [{"path": "f"}]})
         assert client.jobs.wait(job.id, timeout_s=ENDED_S).state is JobState.COMPLETED
         assert b"".join(client.jobs.follow(job.id)) == b"hi\n"
@@ -378,6 +379,6 @@ def test_the_blocking_client_does_the_same(folder: Path, tmp_path: Path) -> None
         assert client.users.me().user == "admin"
         assert client.server().database == "sqlite"
         with pytest.raises(Conflict, match=r"runs on .* already"):
-            Client.embedded(folder / "blocking")
+            EmbeddedClient(folder / "blocking")
         with pytest.raises(NotFound):
             client.jobs.get(77)

@@ -481,6 +481,19 @@ def test_varargs_keywords_and_defaults(engine):
     assert wait_on(found) == (1, (2, 5), 3, {"c": 4})
 
 
+def test_relative_files_are_of_the_folder_where_the_program_is(engine, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    monkeypatch.chdir(first)
+    write("note", "one")
+    barrier()  # whatever runs tasks has begun here
+    monkeypatch.chdir(second)
+    write("note", "two")
+    barrier()
+    assert ((first / "note").read_text(), (second / "note").read_text()) == ("one", "two")
+
+
 def test_files_in_order(engine, tmp_path):
     path = str(tmp_path / "text")
     write(path, "a")
@@ -711,6 +724,17 @@ def test_a_killed_worker_is_replaced_and_its_task_runs_again(apart, tmp_path):
     assert wait_on(quick) == [number + 1 for number in range(200)]
 
 
+def test_the_process_that_forks_workers_is_replaced_when_it_is_killed(processes):
+    for _ in range(2):
+        assert wait_on(add(1)) == 2
+        with open(f"/proc/{running().engine.pids()[0]}/stat") as file:
+            forks_them = int(file.read().rpartition(")")[2].split()[1])
+        naps = [slow_one(0.05) for _ in range(8)]
+        os.kill(forks_them, signal.SIGKILL)
+        assert wait_on(naps) == [0.05] * 8
+        assert wait_on([add(number) for number in range(100)]) == list(range(1, 101))
+
+
 def test_native_faults_end_in_the_policy(processes):
     @task(returns=1)
     def faults():
@@ -833,7 +857,10 @@ def test_reduction_in_chunks(engine):
     assert wait_on(summed([add(number, 0) for number in range(20)])) == sum(range(20))
 
 
-def test_constraints_bound_what_runs_at_once(parallel, tmp_path):
+def test_constraints_bound_what_runs_at_once(parallel, tmp_path, monkeypatch):
+    monkeypatch.setenv("ISTHMUS_CONFIG", str(tmp_path / "none"))  # no server is known that could have more
+    monkeypatch.delenv("ISTHMUS_URL", raising=False)
+
     @constraint(computing_units=2)
     @task(returns=1)
     def wide(folder):
@@ -844,7 +871,9 @@ def test_constraints_bound_what_runs_at_once(parallel, tmp_path):
         mark.unlink()
         return alone
 
-    assert wait_on([wide(str(tmp_path)) for _ in range(5)]) == [True] * 5
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    assert wait_on([wide(str(marks)) for _ in range(5)]) == [True] * 5
     with pytest.raises(Invalid, match="2 workers"):
 
         @constraint(computing_units=64)

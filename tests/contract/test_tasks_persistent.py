@@ -160,6 +160,24 @@ def test_nothing_half_done_is_kept(tmp_path):
         stop(kill=True)
 
 
+@task(returns=1)
+def open_files(folder):
+    links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return [os.readlink(link) for link in links if os.path.islink(link) and os.readlink(link).startswith(folder)]
+
+
+def test_a_worker_has_no_part_in_the_programs_connection(place):
+    counter = Counter(1)
+    counter.make_persistent()  # before there are workers
+    start(engine="processes", workers=1)
+    try:
+        assert wait_on(open_files(str(place))) == []
+        add(counter, 1)
+        assert wait_on(counter).n == 2
+    finally:
+        stop(kill=True)
+
+
 def test_it_is_there_for_another_program(place):
     words = "from tests.contract.test_tasks_persistent import Counter\nCounter(5).make_persistent('from-there')"
     subprocess.run([sys.executable, "-c", words], check=True, timeout=120)

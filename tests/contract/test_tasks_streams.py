@@ -286,5 +286,5 @@ def test_workers_lent_to_streams_go_back(processes):
     wait_on(got)
     engine = current().engine
     assert engine.workers == 1
-    assert len([w for w in engine._workers if not w.leaving]) == 1
+    assert len([w for w in engine._staff.hands if not w.leaving]) == 1
     assert WorkerLost  # none was lost: the results are there

@@ -230,6 +230,21 @@ def test_compare_a_sweep(signed_in: SignedIn, client: Client, own: str) -> None:
     assert "accuracy last" in rows[0]
 
 
+def test_one_value_of_each_job_is_a_bar(signed_in: SignedIn, client: Client, own: str) -> None:
+    scores = Array(parameters=({"value": 0.5}, {"value": 1.0}))
+    command = ("echo", "isthmus: score={value}")
+    jobs = client.jobs.submit_many([JobRequest(name=f"scores {own}", command=command, array=scores)])
+    for job in jobs:
+        assert client.jobs.wait(job.id).state is JobState.COMPLETED
+    page = signed_in()
+    page.goto("/compare?" + "&".join(f"job={job.id}" for job in jobs))
+    bars = page.locator("figure[data-name=score] .bar")
+    expect(bars).to_have_count(2)
+    expect(bars.nth(0)).to_contain_text("0.5")
+    widths = [bar.evaluate("bar => bar.querySelector('i').getBoundingClientRect().width") for bar in bars.all()]
+    assert widths[0] < widths[1] / 1.9, widths
+
+
 def test_an_upload_goes_on_where_it_was_cut(signed_in: SignedIn, client: Client, tmp_path: Path, own: str) -> None:
     content = bytes(range(256)) * 80_000  # 20 MB: three pieces
     file = tmp_path / f"Prices {own}.bin"

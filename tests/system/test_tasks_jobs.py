@@ -8,6 +8,7 @@ import pytest
 from isthmus.domain.errors import Invalid
 from isthmus.domain.sites import SiteSpec
 from isthmus.tasks import COLLECTION_IN, FILE_IN, FILE_OUT, INOUT, TaskError, start, stop, task, wait_on
+from isthmus.tasks.constraints import constraint
 from isthmus.tasks.directions import TABLE
 from isthmus.tasks.kinds.decorators import binary, mpi
 from tests.testbed.control import ControlPlane
@@ -106,6 +107,26 @@ def test_programs_and_ranks_are_jobs(tmp_path):
     stop()
     assert (tmp_path / "sorted").read_text() == "a\nb\n"
     assert sorted((tmp_path / "ranks").read_text().splitlines()) == ["rank 0", "rank 1"]
+
+
+@constraint(computing_units=3)
+@task(returns=2)
+def wide(x):
+    return x + 1, os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
+
+
+@constraint(computing_units=4000)
+@task(returns=1)
+def wider(x):
+    return x
+
+
+def test_what_this_machine_lacks_becomes_a_job_and_what_all_lack_is_said():
+    value, processors = wide(here(1))
+    assert wait_on(value) == 3
+    assert int(wait_on(processors)) >= 3
+    with pytest.raises(Invalid, match="No site can run it"):
+        wait_on(wider(1))
 
 
 def test_a_failed_job_says_which_and_what_it_said():

@@ -41,7 +41,14 @@ from isthmus.tasks.kinds.decorators import (
     software,
 )
 from isthmus.tasks.kinds.http import RequestFailed
-from isthmus.tasks.transformations import COLLECTION_TO_OBJECT, FILE_TO_OBJECT, OBJECT_TO_FILE, dt
+from isthmus.tasks.transformations import (
+    COLLECTION_TO_OBJECT,
+    FILE_TO_COLLECTION,
+    FILE_TO_OBJECT,
+    OBJECT_TO_FILE,
+    DTObject,
+    dt,
+)
 
 pytestmark = pytest.mark.system
 
@@ -95,6 +102,46 @@ def test_arguments_prefixes_and_exit_codes(tmp_path):
     assert wait_on(leaves(7)) == 7
     barrier()
     assert Path(out).read_text() == "5\n"
+
+
+def test_a_value_stays_one_word_and_a_list_is_several(tmp_path):
+    @binary(binary="printf", args=r"'%s\n' {{spaced}} '{{dollar}}!' {{several}}")
+    @task(result=TABLE["FILE_STDOUT"])
+    def say(spaced, dollar, several, result):
+        pass
+
+    out = tmp_path / "said"
+    say("next monday", "$HOME", ["a", "b c"], str(out))
+    barrier()
+    assert out.read_text() == "next monday\n$HOME!\na\nb c\n"
+
+
+def test_wildcards_stand_for_files_unless_they_are_quoted(tmp_path):
+    for name in ("b.txt", "a.txt"):
+        (tmp_path / name).write_text(name)
+
+    @binary(binary="echo", args="*.txt '*.txt' {{given}} *.none", working_dir=str(tmp_path))
+    @task(result=TABLE["FILE_STDOUT"])
+    def listed(given, result):
+        pass
+
+    listed("*.txt", str(tmp_path / "out"))
+    barrier()
+    assert (tmp_path / "out").read_text() == "a.txt b.txt *.txt *.txt *.none\n"
+
+
+def test_files_are_found_from_another_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    @binary(binary="cp", working_dir="elsewhere/deep")
+    @task(source=FILE_IN, result=FILE_OUT)
+    def copied(source, result):
+        pass
+
+    write("source", "hello")
+    copied("source", "result")
+    barrier()
+    assert Path("result").read_text() == "hello"
 
 
 def test_a_failed_program_says_what_it_said(tmp_path):
@@ -188,6 +235,17 @@ def dealt(data, n):
     return data
 
 
+how_many = 1
+
+
+@mpi(runner="mpirun", processes="how_many")
+@task(returns=1)
+def counted():
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD.size
+
+
 @mpi(runner="mpirun", processes=2)
 @task(values=INOUT, returns=1)
 def changed(values):
@@ -195,17 +253,27 @@ def changed(values):
     return len(values)
 
 
+@constraint(computing_units=2)
+@mpi(runner="mpirun", processes=1)
+@task(returns=list)
+def threads_of_each():
+    return os.environ["OMP_NUM_THREADS"]
+
+
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="scripts/install-system-packages installs OpenMPI")
-def test_python_functions_on_ranks():
+def test_python_functions_on_ranks(monkeypatch):
     @task(returns=1)
     def one():
         return 1
 
     assert wait_on(ranks(one())) == [30, 31]
-    assert wait_on(dealt([one(), 2, 3, 4], 2)) == [[1, 2], [3, 4]]
+    assert wait_on(dealt([one(), 2, 3, 4], 2)) == [[1, 3], [2, 4]]
     values = []
-    assert wait_on(changed(values)) == 1
+    assert wait_on(changed(values)) == [1, 1]
     assert wait_on(values) == ["here"]
+    assert wait_on(threads_of_each()) == ["2"]
+    monkeypatch.setitem(globals(), "how_many", 3)  # what it is at the call, whatever workers had
+    assert wait_on(counted()) == [3, 3, 3]
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="scripts/install-system-packages installs OpenMPI")
@@ -264,12 +332,20 @@ def test_a_program_and_a_function_in_an_image(image, tmp_path, monkeypatch):
     def inside(result):
         pass
 
+    @container(engine="CHARLIECLOUD", image=str(image))
+    @mpi(runner="mpirun", binary="cat", args="/etc/isthmus-image", processes=2)
+    @task(result=TABLE["FILE_STDOUT"])
+    def inside_twice(result):
+        pass
+
     (image / "etc").mkdir(exist_ok=True)
     (image / "etc" / "isthmus-image").write_text("in the image\n")
-    out = tmp_path / "out"
+    out, twice = tmp_path / "out", tmp_path / "twice"
     inside(str(out))
+    inside_twice(str(twice))
     barrier()
     assert out.read_text() == "in the image\n"
+    assert twice.read_text() == "in the image\n" * 2
 
 
 def test_an_unknown_engine_of_containers_is_refused():
@@ -386,6 +462,10 @@ def write_text(value, path):
     Path(path).write_text(value)
 
 
+def split_words(path):
+    return Path(path).read_text().split()
+
+
 def joined(values):
     return " ".join(values)
 
@@ -411,6 +491,30 @@ def test_transformations_between_argument_and_task(tmp_path):
     assert wait_on(upper(source)) == "HELLO"
     assert wait_on(size("12345")) == 5
     assert wait_on(said(["a", "b"])) == "a b!"
+
+
+def test_a_call_says_what_to_transform(tmp_path):
+    @dt()
+    @task(returns=1)
+    def upper(data, suffix):
+        return data.upper() + suffix
+
+    @dt("words", split_words, type=FILE_TO_COLLECTION, size=2)
+    @task(words=COLLECTION_IN, returns=1)
+    def first_two(words):
+        return words
+
+    many = str(tmp_path / "many")
+    write(many, "a b c")
+    assert wait_on(first_two(many)) == ["a", "b"]
+    source = str(tmp_path / "source")
+    write(source, "hello")
+    decoded = DTObject("data", read_text, type=FILE_TO_OBJECT)
+    assert wait_on(upper(source, "!", dt=decoded)) == "HELLO!"
+    assert wait_on(upper(["a", "b"], ".", dt=[DTObject("data", joined, type=COLLECTION_TO_OBJECT)])) == "A B."
+    assert wait_on(upper("plain", "")) == "PLAIN"
+    with pytest.raises(Invalid, match="no transformation"):
+        upper("x", "", dt="data")
 
 
 # -- launching -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Ray whose nodes are jobs of a SLURM cluster, or of a machine without one: they join, are grown and shrunk."""
+"""Ray whose nodes are jobs of a SLURM cluster, a machine over SSH, or this one: they join, are grown and shrunk."""
 
 import contextlib
 import os
@@ -22,17 +22,25 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module", params=["slurm", "local"])
+@pytest.fixture(scope="module", params=["slurm", "ssh", "local"])
 def plane(request, tmp_path_factory):
+    from tests.testbed.sites import ssh_site
     from tests.testbed.slurm import SlurmCluster
+    from tests.testbed.ssh import SshServer
+    from tests.testbed.users import User
 
     folder = tmp_path_factory.mktemp("plane")
     os.chmod(folder, 0o755)
     with contextlib.ExitStack() as stack:
         env = stack.enter_context(SlurmCluster(nodes=2)).env() if request.param == "slurm" else {}
         plane = stack.enter_context(ControlPlane(folder / "plane", env=env))
+        spec = SiteSpec(name="cluster", kind=request.param, workdir=str(folder / "work"))
+        if request.param == "ssh":
+            # As root: the interpreter that has Ray may lie where no other user looks, and both ends share /tmp/ray.
+            root = User("root", 0, 0, folder)
+            spec = ssh_site("cluster", stack.enter_context(SshServer([root])))
         with plane.client() as client:
-            client.sites.add(SiteSpec(name="cluster", kind=request.param, workdir=str(folder / "work")))
+            client.sites.add(spec)
         yield plane
 
 

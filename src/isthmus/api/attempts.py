@@ -38,7 +38,7 @@ class Wanted:
 async def reports(key: Key, request: Reports, services: Use, credentials: Credentials) -> Response:
     """Take reports. What is known is skipped; a gap is not taken: the answer says where to go on."""
     lines = request.reports.encode()
-    return answer(Wanted(next=await services.jobs.report(key, _token(credentials), request.begin, lines)))
+    return answer(Wanted(next=await services.reporting.report(key, _token(credentials), request.begin, lines)))
 
 
 @routes.post(
@@ -61,7 +61,7 @@ async def log(
     """Take bytes of the log from the offset `from` on."""
     token = _token(credentials)
     data = await request.body()
-    return answer(Wanted(next=await services.jobs.push_log(key, token, begin, data)))
+    return answer(Wanted(next=await services.reporting.push_log(key, token, begin, data)))
 
 
 def _token(credentials: HTTPAuthorizationCredentials | None) -> str:

@@ -231,7 +231,7 @@ async def metrics(
     system: Annotated[bool, Query(description="What its runner measured instead: cpu_s, mem_bytes, GPUs.")] = False,
 ) -> Response:
     """What the command reported, over time."""
-    series = await services.jobs.metrics(
+    series = await services.measurements.series(
         caller, job, names=name, points=points, after=after, attempt=attempt, system=system
     )
     return answer(series, list[Series])

@@ -14,8 +14,10 @@ from isthmus.control.forecasting import Forecasting
 from isthmus.control.governing import Governing
 from isthmus.control.identity import Identity
 from isthmus.control.jobs import Jobs
+from isthmus.control.measurements import Measurements
 from isthmus.control.overview import Overviews
 from isthmus.control.queueplan import QueuePlans
+from isthmus.control.reporting import Reporting
 from isthmus.control.scheduling import Scheduling
 from isthmus.control.signing import Signing
 from isthmus.control.sites import Sites
@@ -32,6 +34,8 @@ class Services:
 
     identity: Identity
     jobs: Jobs
+    measurements: Measurements
+    reporting: Reporting
     sites: Sites
     artefacts: Artefacts
     plans: QueuePlans

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isthmus.cli import output, run
+from isthmus.cli import output
 from isthmus.cli.calling import client, command
+from isthmus.cli.jobrequest import pair
 from isthmus.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _app(noun: str, what: str) -> typer.Typer:
         if sum(map(bool, (path, reference, on_server))) != 1:
             raise Invalid("Give one of: a path here, --reference, --server-path.", place="PATH")
         bare, _, version = name.partition("@")
-        labels = dict(run.pair(each, "--label") for each in label or ())
+        labels = dict(pair(each, "--label") for each in label or ())
         zones = tuple(zone or ())
         fmt = ImageFormat(kind) if kind else None
         async with client() as isthmus:
@@ -77,7 +78,7 @@ def _app(noun: str, what: str) -> typer.Typer:
         from isthmus.domain.artefacts import Artefact
         from isthmus.domain.units import show_bytes
 
-        labels = dict(run.pair(each, "--label") for each in label or ())
+        labels = dict(pair(each, "--label") for each in label or ())
         async with client() as isthmus:
             page = await nouns(isthmus).list(name=name, label=labels, limit=limit)
         rows = [

@@ -1,17 +1,20 @@
 """`isthmus job`: watch, end and explain jobs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isthmus.cli import output, run
+from isthmus.cli import endings, output
 from isthmus.cli.calling import PATIENT_S, client, command
+from isthmus.cli.explaining import explained
+from isthmus.cli.jobrequest import pair
 from isthmus.cli.output import Format, Output
+from isthmus.cli.run import run
 
 if TYPE_CHECKING:
-    from isthmus.domain.views import AttemptView, Explanation, JobView, Series, SiteVerdict
+    from isthmus.domain.views import AttemptView, JobView, Series
 
 app = typer.Typer(help="Watch, end and explain jobs.", no_args_is_help=True)
 
@@ -20,7 +23,7 @@ FEW_SITES = 3  # whose filters and scores are shown unasked
 Job = Annotated[int, typer.Argument(help="The job's id.", min=1)]
 SomeJobs = Annotated[list[int], typer.Argument(help="The jobs' ids.", min=1)]
 
-app.command("run", context_settings={"allow_interspersed_args": False}, no_args_is_help=True)(run.run)
+app.command("run", context_settings={"allow_interspersed_args": False}, no_args_is_help=True)(run)
 
 
 @app.command("ps")
@@ -49,7 +52,7 @@ async def ps(
     from isthmus.domain.views import JobView
 
     states = tuple(state or ()) or (() if every or array else ("live",))
-    labels = dict(run.pair(each, "--label") for each in label or ())
+    labels = dict(pair(each, "--label") for each in label or ())
     begin = datetime.now(UTC) - timedelta(seconds=Seconds.parse(since)) if since else None
     found: list[JobView] = []
     async with client() as isthmus:
@@ -127,15 +130,15 @@ async def logs(
     name = "batch.log" if batch else "log"
     async with client(patience_s=PATIENT_S if follow else 1.0) as isthmus:
         part = await isthmus.jobs.log(job, attempt=attempt, offset=-tail if tail else 0, name=name)
-        run.write(part.data)
+        output.write(part.data)
         offset = part.offset + len(part.data)
         if follow:
             async for data in isthmus.jobs.follow(job, attempt=attempt or part.attempt, offset=offset, name=name):
-                run.write(data)
+                output.write(data)
             return
         while part.data and offset < part.size:
             part = await isthmus.jobs.log(job, attempt=part.attempt, offset=offset, name=name)
-            run.write(part.data)
+            output.write(part.data)
             offset += len(part.data)
 
 
@@ -170,10 +173,10 @@ async def wait(
     limit_s = float(Seconds.parse(limit)) if limit else None
     async with client(patience_s=PATIENT_S) as isthmus:
         found = await isthmus.jobs.wait_many(jobs, timeout_s=limit_s)
-        codes = [await run.code_of(isthmus, job) for job in found if job.state.ended]
-    _told(found, form, lambda job: run.ended(job) if job.state.ended else job.state.value)
+        codes = [await endings.code_of(isthmus, job) for job in found if job.state.ended]
+    _told(found, form, lambda job: endings.ended(job) if job.state.ended else job.state.value)
     if len(codes) < len(found):
-        raise typer.Exit(run.TIMED_OUT)
+        raise typer.Exit(endings.TIMED_OUT)
     raise typer.Exit(next((code for code in codes if code), 0))
 
 
@@ -247,55 +250,6 @@ async def outputs(job: Job, form: Output = Format.TABLE) -> None:
     output.show(found, list[OutputView], form, lambda: output.table(head, rows, empty="It left no outputs."))
 
 
-def explained(found: "Explanation", detailed: Sequence[str] = ()) -> None:
-    """Print why, a line for each site, and every filter and score of the ``detailed`` ones."""
-    from isthmus.domain.units import show_seconds
-
-    if found.state is not None:
-        why = " ".join(filter(None, (found.reason.sentence, found.message)))
-        print(f"Job {found.job} is {found.state.value}: {why or found.state.meaning}\n")
-    rows = [
-        [
-            each.site,
-            "yes" if each.fits else "no",
-            "yes" if each.now else "no",
-            "chosen" if each.chosen else "",
-            each.queue,
-            each.node_type,
-            show_seconds(each.wait_s),
-            _cost(each),
-            "; ".join(each.reasons),
-        ]
-        for each in found.sites
-    ]
-    output.table(("SITE", "FITS", "NOW", "", "QUEUE", "NODES", "WAIT", "COST", "WHY"), rows, empty="There is no site.")
-
-    for each in found.sites:
-        if each.site in detailed:
-            _judged(each)
-    if found.sites and not detailed:
-        output.note("\n--site NAME, or -a, shows each filter and score.")
-
-
-def _judged(verdict: "SiteVerdict") -> None:
-    """Each filter and each score of one site."""
-    print(f"\n{verdict.site} (policy {verdict.policy}):")
-    rows = [[one.name, "no" if one.why else "yes", "", one.why] for one in verdict.filters]
-    for one in verdict.scores:
-        value = "" if one.value is None else f"{one.value:.2f}"
-        rows.append([one.name, value, f"×{one.weight:g}", one.note])
-    if verdict.fits:
-        rows.append(["weighted mean", f"{verdict.score:.3f}", "", ""])
-    output.table(("FILTER, SCORE", "SAYS", "WEIGHT", "BECAUSE"), rows)
-
-
-def _cost(verdict: "SiteVerdict") -> str:
-    """Of all its time where that has a limit, else of an hour; nothing where it is free or does not fit."""
-    if not verdict.fits or not verdict.cost_h:
-        return ""
-    return f"{verdict.cost:.2f}" if verdict.cost is not None else f"{verdict.cost_h:.2f}/h"
-
-
 def _row(job: "JobView") -> list[str]:
     return [
         str(job.id),
@@ -341,7 +295,7 @@ def _told(jobs: "list[JobView]", form: Format, line: "Callable[[JobView], str]")
 
 
 def _ending(job: "JobView") -> str:
-    return run.ended(job) if job.state.ended else f"{job.state.value}, told to end"
+    return endings.ended(job) if job.state.ended else f"{job.state.value}, told to end"
 
 
 def _one(job: "JobView") -> None:
@@ -353,7 +307,7 @@ def _one(job: "JobView") -> None:
         [
             ("job", f"{job.id}  {job.name}".strip()),
             ("state", f"{job.state.value}: {job.state.meaning}"),
-            ("why", run.why(job)),
+            ("why", endings.why(job)),
             ("user", job.user),
             ("array", f"{job.array}, index {job.index}" if job.array else ""),
             ("site", " ".join(filter(None, (job.site, job.node)))),

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 the server or a site refused, or a job failed; 2 the words make no sense; 3 no such thing;
 4 not allowed; 5 no server answers; 70 a fault of this program; 130 interrupted. `isthmus run` and `isthmus job wait`
-give the job's own code: see `isthmus.cli.run`.
+give the job's own code: see `isthmus.cli.endings`.
 
 A command starts fast: the module of the noun alone is imported that the first word names, and the SDK when it runs.
 """

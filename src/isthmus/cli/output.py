@@ -160,3 +160,9 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     low, high = min(means), max(means)
     bars = "▁▂▃▄▅▆▇█"
     return "".join(bars[round((each - low) / (high - low) * 7) if high > low else 0] for each in means)
+
+
+def write(data: bytes) -> None:
+    """Bytes of a log as they are."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

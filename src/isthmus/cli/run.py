@@ -1,11 +1,7 @@
 """`isthmus run`: a command on whatever computing fits, as people know it from srun.
 
-The command's output comes to stdout, what becomes of the job to stderr. The exit code is the job's own; where it has
-none:
-
-    124  it ran longer than its limit        125  it could not be run (no site, staging, submission, outputs)
-    137  it used more memory than it asked for, or was killed by SIGKILL      128+N  it was ended by signal N
-    143  somebody killed it
+The command's output comes to stdout, what becomes of the job to stderr. The exit code is the job's own, or one of
+`isthmus.cli.endings`.
 
 An interrupt (Ctrl-C) leaves the job as it is and says so; a second one ends the job; a third leaves it to itself.
 """
@@ -16,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli import output
+from isthmus.cli import endings, jobrequest, output
 from isthmus.cli.calling import PATIENT_S, client, command
 from isthmus.cli.output import Format, Output
 
@@ -24,11 +20,6 @@ if TYPE_CHECKING:
     from isthmus.client import AsyncClient
     from isthmus.domain.jobs import JobRequest
     from isthmus.domain.views import JobView
-
-TIMED_OUT = 124
-NOT_RUN = 125
-OUT_OF_MEMORY = 137
-KILLED = 143
 
 
 @command
@@ -79,18 +70,18 @@ async def run(
     form: Output = Format.TABLE,
 ) -> None:
     """Run a command on whatever computing fits, show what it writes, and exit with its code."""
-    given = _given(
+    asked = jobrequest.given(
         words, name, script, image, env, secret, cpus, mem, gpus, gpu_mem, time, nodes, tasks, launcher, input,
         outputs, checkpoint, on, constraint, priority, deadline, after, array, retry, label, wait_for_site,
     )  # fmt: skip
-    request = _request(file, given)
+    request = jobrequest.request(file, asked)
     async with client(patience_s=PATIENT_S if not (detach or dry) else 1.0) as isthmus:
         if dry:
-            from isthmus.cli import jobs
+            from isthmus.cli.explaining import explained
             from isthmus.domain.views import Explanation
 
             found = await isthmus.jobs.preview(request)
-            output.show(found, Explanation, form, lambda: jobs.explained(found))
+            output.show(found, Explanation, form, lambda: explained(found))
             return
         made = await _submit(isthmus, request)
         if detach:
@@ -160,14 +151,14 @@ async def _stay(isthmus: "AsyncClient", ids: list[int], *, quiet: bool) -> int:
     try:
         if not quiet:
             async for data in isthmus.jobs.follow(ids[0]):
-                write(data)
+                output.write(data)
         job = await isthmus.jobs.wait(ids[0])
     finally:
         if telling is not None:
             telling.cancel()
-    code = await code_of(isthmus, job)
+    code = await endings.code_of(isthmus, job)
     if job.state.value != "COMPLETED":
-        output.note(f"isthmus: job {job.id}: {ended(job)}")
+        output.note(f"isthmus: job {job.id}: {endings.ended(job)}")
     return code
 
 
@@ -198,239 +189,6 @@ async def _stay_with_many(isthmus: "AsyncClient", ids: list[int]) -> int:
         for job in await isthmus.jobs.wait_many(left, timeout_s=2.0):
             if job.state.ended:
                 found[job.id] = job
-                output.note(f"isthmus: job {job.id} {job.name}: {ended(job)} ({len(found)} of {len(ids)})")
-    codes = [await code_of(isthmus, found[job]) for job in ids]
+                output.note(f"isthmus: job {job.id} {job.name}: {endings.ended(job)} ({len(found)} of {len(ids)})")
+    codes = [await endings.code_of(isthmus, found[job]) for job in ids]
     return next((code for code in codes if code), 0)
-
-
-async def code_of(isthmus: "AsyncClient", job: "JobView") -> int:
-    """The exit code of an ended job: see the module."""
-    from isthmus.domain.reasons import Reason
-    from isthmus.domain.states import JobState
-
-    if job.state is JobState.COMPLETED:
-        return 0
-    if job.reason is Reason.TIMEOUT:
-        return TIMED_OUT
-    if job.reason is Reason.OOM:
-        return OUT_OF_MEMORY
-    if job.state is JobState.KILLED:
-        return KILLED
-    if job.reason is Reason.SIGNAL:
-        attempts = await isthmus.jobs.attempts(job.id)
-        if attempts and attempts[-1].signal:
-            return 128 + attempts[-1].signal
-    if job.reason is Reason.EXIT_CODE and job.exit_code:
-        return job.exit_code
-    return NOT_RUN
-
-
-def ended(job: "JobView") -> str:
-    """How it ended, in a line."""
-    if job.state.value == "COMPLETED":
-        return "COMPLETED"
-    return f"{job.state.value}: {why(job)}".rstrip(": ")
-
-
-def why(job: "JobView") -> str:
-    """Why it is as it is: the reason's sentence and the message, which says the same of a command's own end."""
-    if job.reason.value in ("EXIT_CODE", "SIGNAL") and job.message:
-        return job.message
-    return " ".join(filter(None, (job.reason.sentence, job.message)))
-
-
-def write(data: bytes) -> None:
-    """Bytes of a log as they are."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-# ---- from options to a request
-
-
-def _request(file: Path | None, given: dict[str, Any]) -> "JobRequest":
-    """The job of the file, with the options over it."""
-    from isthmus import codec
-    from isthmus.domain.jobs import Array, JobRequest, check
-
-    if file is None:
-        request = codec.read(JobRequest, given)
-        check(request, request.array)
-        return request
-    from isthmus.client import files
-    from isthmus.domain.errors import Invalid
-
-    node, value = files.parse(file)
-    if not isinstance(value, dict):
-        raise Invalid("It holds no job.", place=f"{file}:1", hint="Write it like `command: [python, train.py]`.")
-    for part in ("resources", "env", "secrets", "labels"):
-        if isinstance(value.get(part), dict) and part in given:
-            given[part] = {**value[part], **given[part]}
-    if "command" in given:
-        value.pop("script", None)
-    if "script" in given:
-        value.pop("command", None)
-    try:
-        request = codec.read(JobRequest, {**value, **given})
-        check(request, request.array)
-    except Invalid as error:
-        raise files.at(file, node, error) from None
-    assert request.array is None or isinstance(request.array, Array)
-    return request
-
-
-def _given(
-    words: list[str] | None,
-    name: str,
-    script: Path | None,
-    image: str,
-    env: list[str] | None,
-    secret: list[str] | None,
-    cpus: int | None,
-    mem: str,
-    gpus: str,
-    gpu_mem: str,
-    time: str,
-    nodes: int | None,
-    tasks: int | None,
-    launcher: str,
-    input: list[str] | None,
-    outputs: list[str] | None,
-    checkpoint: bool,
-    on: list[str] | None,
-    constraint: list[str] | None,
-    priority: int | None,
-    deadline: str,
-    after: list[str] | None,
-    array: str,
-    retry: str,
-    label: list[str] | None,
-    wait_for_site: bool,
-) -> dict[str, Any]:
-    """The fields of a request that the options name."""
-    gpu_type, _, count = gpus.rpartition(":")
-    needs = {
-        "cpus": cpus,
-        "mem": mem,
-        "gpus": _number(count, "--gpus") if gpus else None,
-        "gpu_type": gpu_type,
-        "gpu_mem": gpu_mem,
-        "time": time,
-        "nodes": nodes,
-        "tasks_per_node": tasks,
-    }
-    fields = {
-        "command": list(words or ()),
-        "name": name,
-        "script": _text(script) if script else "",
-        "image": image,
-        "env": dict(_variable(each) for each in env or ()),
-        "secrets": dict(pair(each, "--secret") for each in secret or ()),
-        "resources": {key: value for key, value in needs.items() if value not in (None, "")},
-        "launcher": launcher,
-        "inputs": [_input(each) for each in input or ()],
-        "outputs": [_output(each) for each in outputs or ()],
-        "checkpoint": checkpoint,
-        "sites": list(on or ()),
-        "constraints": list(constraint or ()),
-        "priority": priority,
-        "deadline": _moment(deadline) if deadline else None,
-        "after": [_after(each) for each in after or ()],
-        "array": _array(array) if array else None,
-        "retry": _retry(retry) if retry else None,
-        "labels": dict(pair(each, "--label") for each in label or ()),
-        "wait_for_site": wait_for_site,
-    }
-    return {key: value for key, value in fields.items() if value not in (None, "", [], {}, False)}
-
-
-def pair(text: str, option: str) -> tuple[str, str]:
-    """``NAME=VALUE``. Raises Invalid."""
-    from isthmus.domain.errors import Invalid
-
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise Invalid(f"{text!r} is not NAME=VALUE.", place=option)
-    return name, value
-
-
-def _variable(text: str) -> tuple[str, str]:
-    import os
-
-    from isthmus.domain.errors import Invalid
-
-    if "=" in text:
-        return pair(text, "--env")
-    if text not in os.environ:
-        raise Invalid(f"There is no {text!r} in your environment.", place="--env", hint="Write NAME=VALUE.")
-    return text, os.environ[text]
-
-
-def _number(text: str, option: str) -> int:
-    from isthmus.domain.errors import Invalid
-
-    if not text.isdigit():
-        raise Invalid(f"{text!r} is not a whole number.", place=option)
-    return int(text)
-
-
-def _text(path: Path) -> str:
-    from isthmus.documents import nearest_file
-    from isthmus.domain.errors import Invalid
-
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise Invalid(f"There is no file {path}.", place="--script", hint=nearest_file(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"{path} can't be read: {error}.", place="--script") from None
-
-
-def _input(text: str) -> dict[str, Any]:
-    path, source = pair(text, "--input")
-    job, colon, output_path = source.partition(":")
-    if colon and job.isdigit():
-        return {"path": path, "job": int(job), "output": output_path}
-    return {"path": path, "dataset": source}
-
-
-def _output(text: str) -> dict[str, Any]:
-    path, equals, dataset = text.partition("=")
-    return {"path": path, "dataset": dataset} if equals else {"path": path}
-
-
-def _after(text: str) -> dict[str, Any]:
-    job, colon, how = text.partition(":")
-    return {"job": _number(job, "--after"), **({"on": how} if colon else {})}
-
-
-def _retry(text: str) -> dict[str, Any]:
-    attempts, colon, reasons = text.partition(":")
-    found: dict[str, Any] = {"attempts": _number(attempts, "--retry")}
-    if colon:
-        found["on"] = [reason.strip().upper() for reason in reasons.split(",")]
-    return found
-
-
-def _array(text: str) -> dict[str, Any]:
-    if text.isdigit():
-        return {"size": int(text)}
-    from isthmus.client import files
-    from isthmus.domain.errors import Invalid
-
-    _, value = files.parse(Path(text))
-    if not isinstance(value, list):
-        raise Invalid("It holds no list of parameters.", place=text, hint="Write it like `- {lr: 0.1}`.")
-    return {"parameters": value}
-
-
-def _moment(text: str) -> str:
-    from datetime import UTC, datetime, timedelta
-
-    from isthmus.domain.errors import Invalid
-    from isthmus.domain.units import Seconds
-
-    try:
-        return (datetime.now(UTC) + timedelta(seconds=Seconds.parse(text))).isoformat()
-    except Invalid:
-        return text

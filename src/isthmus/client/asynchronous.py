@@ -1,12 +1,11 @@
 """`AsyncClient`: the asynchronous SDK, over HTTP or to a control plane in the same process."""
 
-import importlib
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
@@ -80,20 +79,6 @@ class AsyncClient:
         """A client for the server of this configuration."""
         client = cls.__new__(cls)
         client._begin(Connection(config, transport=transport, patience_s=patience_s))
-        return client
-
-    @classmethod
-    async def embedded(cls, data: str | Path | None = None, **settings: Any) -> Self:
-        """A control plane in this process, on the data folder, without any server; `close` stops it.
-
-        What it has started goes on after that, and is found again by whatever opens the folder next.
-        """
-        # By name, because the client is below the app that it starts here.
-        app = importlib.import_module("isthmus.app")
-        stack = AsyncExitStack()
-        plane = await stack.enter_async_context(app.embedded(data, **settings))
-        client = cls("http://embedded", plane.token, transport=httpx.ASGITransport(plane.api))
-        client._stack = stack
         return client
 
     def with_token(self, token: str) -> "AsyncClient":

@@ -254,13 +254,6 @@ class Client:
         self.secrets = Secrets(client.secrets, loop)
         self.events = Events(client.events, loop)
 
-    @classmethod
-    def embedded(cls, data: str | Path | None = None, **settings: Any) -> Self:
-        """A control plane in this process, on the data folder, without any server; `close` stops it."""
-        self = cls.__new__(cls)
-        self._open(asynchronous.AsyncClient.embedded(data, **settings))
-        return self
-
     def server(self) -> Any:
         """Which control plane this is."""
         return self._loop.run(self._client.server())

@@ -79,7 +79,9 @@ class Dispatcher:
                 mem_bytes=int(live.need.mem),
             ),
         )
-        return Submission(live.key, job, {**values, "": self._tokens.token(live.key)}, batch, argv)
+        if job["api"]:  # without it nothing is pushed: one file less to write, read and delete for each attempt
+            values[""] = self._tokens.token(live.key)
+        return Submission(live.key, job, values, batch, argv)
 
     async def collect(self, live: Live, site: Site, row: Any) -> str:
         """Check the outputs and bring home those that ask for it; why it failed, or "". Raises transient SiteErrors."""

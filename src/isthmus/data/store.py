@@ -60,19 +60,6 @@ class Store(Protocol):
         ...
 
 
-def open_store(url: str, folder: Path) -> "Store":
-    """The store at ``s3://bucket/prefix``, with its spool in ``folder``; for "" the one in ``folder`` itself."""
-    if not url:
-        store = FolderStore(folder)
-        store.prepare()
-        return store
-    from isthmus.data.s3 import S3Store
-
-    s3 = S3Store(url, folder / "incoming")
-    s3.prepare()
-    return s3
-
-
 class FolderStore:
     """A `Store` in a folder: ``objects/ab/cdef…``, read-only files, and ``incoming/`` for what is on its way."""
 

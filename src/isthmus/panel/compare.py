@@ -27,7 +27,7 @@ _LEFT_OUT = ("name", "env.ISTHMUS_ARRAY_INDEX", "script", "priority", "after")
 async def compare(visitor: Visitor) -> Response:
     """The jobs that the query names, or those of an array."""
     jobs, more = await _asked(visitor)
-    values = await visitor.services.jobs.last_values(visitor.caller, [job.id for job in jobs])
+    values = await visitor.services.measurements.ends(visitor.caller, [job.id for job in jobs])
     names = sorted({name for ends in values.values() for name in ends})
     parameters, same = differing(jobs)
     return visitor.page(
@@ -49,7 +49,7 @@ async def compare(visitor: Visitor) -> Response:
 async def as_csv(visitor: Visitor) -> Response:
     """The table as CSV: a row for each job."""
     jobs, _ = await _asked(visitor)
-    values = await visitor.services.jobs.last_values(visitor.caller, [job.id for job in jobs])
+    values = await visitor.services.measurements.ends(visitor.caller, [job.id for job in jobs])
     names = sorted({name for ends in values.values() for name in ends})
     parameters, _same = differing(jobs)
     text = io.StringIO()

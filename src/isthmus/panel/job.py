@@ -38,7 +38,7 @@ async def job(visitor: Visitor) -> Response:
     history = await jobs.history(caller, number)
     outputs = await jobs.outputs(caller, number)
     shown = visitor.number("attempt") or (attempts[-1].number if attempts else 0)
-    own, system = await jobs.metric_names(caller, number, attempt=shown)
+    own, system = await visitor.services.measurements.names(caller, number, attempt=shown)
     explanation = None
     if found.state is JobState.QUEUED or visitor.query.get("explain"):
         explanation = await jobs.explain(caller, number)
@@ -71,7 +71,7 @@ async def series(visitor: Visitor) -> Response:
     between = None
     if query.get("from") and query.get("to"):
         between = (codec.read(float, query["from"]), codec.read(float, query["to"]))
-    found = await visitor.services.jobs.metrics(
+    found = await visitor.services.measurements.series(
         visitor.caller,
         visitor.path["job"],
         names=query.getlist("name")[:50],
@@ -88,7 +88,7 @@ async def series(visitor: Visitor) -> Response:
 async def series_names(visitor: Visitor) -> Response:
     """Which curves there are by now."""
     number = visitor.path["job"]
-    own, system = await visitor.services.jobs.metric_names(visitor.caller, number, attempt=visitor.number("attempt"))
+    own, system = await visitor.services.measurements.names(visitor.caller, number, attempt=visitor.number("attempt"))
     return Response(
         json.dumps({"own": tasks.curves(own), "system": _system_charts(system)}), media_type="application/json"
     )
@@ -106,12 +106,12 @@ async def spec(visitor: Visitor) -> Response:
 async def metrics(visitor: Visitor) -> Response:
     """Every value of every metric, a row each."""
     number = visitor.path["job"]
-    own, _ = await visitor.services.jobs.metric_names(visitor.caller, number)
+    own, _ = await visitor.services.measurements.names(visitor.caller, number)
 
     async def rows() -> AsyncIterator[str]:
         yield "name,step,at,value\r\n"
         for name in own:
-            (found,) = await visitor.services.jobs.metrics(visitor.caller, number, names=[name], points=0)
+            (found,) = await visitor.services.measurements.series(visitor.caller, number, names=[name], points=0)
             text = io.StringIO()
             write = csv.writer(text).writerow
             for point in found.points:

@@ -106,7 +106,7 @@ async def _table(visitor: Visitor) -> Response:
     values: dict[int, Any] = {}
     if asked.metric and page.jobs:
         ids = [job.id for job in page.jobs]
-        values = await visitor.services.jobs.last_values(visitor.caller, ids, asked.metric)
+        values = await visitor.services.measurements.ends(visitor.caller, ids, asked.metric)
     if visitor.partial == "rows":
         return visitor.page("jobs.html", asked=asked, page=page, values=values)
     sites = await visitor.services.sites.list(visitor.caller)

@@ -122,7 +122,7 @@ class Live:
         while True:
             await asyncio.sleep(PROGRESS_S)
             with contextlib.suppress(IsthmusError):
-                found = await self.services.jobs.progress(WATCHER)
+                found = await self.services.measurements.progress(WATCHER)
                 moved = [job for job, progress in found.items() if self._progress.get(job) != progress]
                 self._progress = found
                 if moved:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,12 +18,11 @@ from starlette.responses import HTMLResponse, Response
 
 from isthmus import __version__, codec
 from isthmus.domain.units import show_bytes, show_seconds
+from isthmus.layers import Boxes
 from isthmus.panel import words
 
-if TYPE_CHECKING:
-    from isthmus.panel.visitor import Visitor
-
 STATIC = resources.files("isthmus.panel") / "static"
+BOXES = Boxes(wide=168, high=44, across=28, down=40, margin=14)  # of graphs
 MAX_TEXT = 4000  # of a message in a table
 
 
@@ -54,10 +53,8 @@ class Renderer:
             words=words, version=__version__, static=f"/static/{self.digest}", url=url, now=lambda: datetime.now(UTC)
         )
 
-    def page(
-        self, template: str, visitor: "Visitor | None", *, status: int = 200, region: str = "", **context: Any
-    ) -> Response:
-        """The whole template, or one of its regions."""
+    def page(self, template: str, visitor: object, *, status: int = 200, region: str = "", **context: Any) -> Response:
+        """The whole template, or one of its regions. ``visitor`` is the templates' own: None where nobody is known."""
         return HTMLResponse(self.text(template, region=region, visitor=visitor, **context), status_code=status)
 
     def text(self, template: str, *, region: str = "", **context: Any) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.responses import Response
 
 from isthmus.domain.views import Series
-from isthmus.panel.graphs import layout
+from isthmus.layers import layout
+from isthmus.panel.rendering import BOXES
 from isthmus.panel.visitor import Pages, Visitor
 from isthmus.workflows import told
 
@@ -66,19 +67,19 @@ class Picture:
 async def tasks(visitor: Visitor) -> Response:
     """The part of the job's page that shows its tasks."""
     number, attempt = visitor.path["job"], visitor.number("attempt")
-    jobs, caller = visitor.services.jobs, visitor.caller
-    own, _ = await jobs.metric_names(caller, number, attempt=attempt)
+    measured, caller = visitor.services.measurements, visitor.caller
+    own, _ = await measured.names(caller, number, attempt=attempt)
     names = [name for name in own if name.startswith(PREFIX)]
     workers = [name for name in names if name.startswith("tasks/worker/")]
     last: dict[str, float] = {}
     counts = [name for name in names if name not in workers]
     for begin in range(0, len(counts), _MOST):
-        for one in await jobs.metrics(
+        for one in await measured.series(
             caller, number, names=counts[begin : begin + _MOST], points=4, attempt=attempt, by_time=True
         ):
             if one.points:
                 last[one.name] = one.points[-1].value or 0.0
-    lines = await jobs.metrics(
+    lines = await measured.series(
         caller, number, names=workers[:_MOST], points=2 * _STRETCHES, attempt=attempt, by_time=True
     )
     return visitor.page("tasks.html", job=number, last=last, picture=picture(last), lines=time_line(lines))
@@ -96,7 +97,7 @@ def picture(values: Mapping[str, float]) -> Picture:
         maker, separator, reader = name.removeprefix("tasks/from/").partition("/to/")
         if name.startswith("tasks/from/") and separator and maker in calls and reader in calls:
             edges[maker, reader] = int(count)
-    placed = layout(list(calls), edges)
+    placed = layout(list(calls), edges, BOXES)
     boxes = []
     for name, count in calls.items():
         done = values.get(f"tasks/of/{name}/done", 0.0)

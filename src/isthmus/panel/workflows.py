@@ -12,9 +12,10 @@ from starlette.responses import Response
 from isthmus.control.jobs import JobFilter
 from isthmus.domain.errors import IsthmusError, NotFound
 from isthmus.domain.views import JobView
-from isthmus.panel.graphs import HIGH, WIDE, Layout, layout
+from isthmus.layers import layout
 from isthmus.panel.jobs import done_to
 from isthmus.panel.logs import tail_of
+from isthmus.panel.rendering import BOXES
 from isthmus.panel.visitor import Pages, Visitor
 from isthmus.workflows import told
 from isthmus.workflows.submission import LABEL, SUBMITTED
@@ -117,7 +118,7 @@ async def act(visitor: Visitor) -> Response:
 
 async def _told(visitor: Visitor, jobs: Sequence[int]) -> dict[int, list[StepTold]]:
     """By job, what its run told last."""
-    values = await visitor.services.jobs.last_values(visitor.caller, jobs) if jobs else {}
+    values = await visitor.services.measurements.ends(visitor.caller, jobs) if jobs else {}
     return {job: told.steps({name: ends.last for name, ends in values.get(job, {}).items()}) for job in jobs}
 
 
@@ -151,7 +152,7 @@ def graph_of(steps: Sequence[StepTold]) -> dict[str, Any]:
     """The boxes and lines of the workflow's own steps."""
     top = [one for one in steps if "/" not in one.step]
     edges = [(other, one.step) for one in top for other in one.after if "/" not in other]
-    placed: Layout = layout([one.step for one in top], edges)
+    placed = layout([one.step for one in top], edges, BOXES)
     boxes = []
     for one in top:
         within = [each for each in told.leaves(steps) if each.step.startswith(one.step + "/")] or [one]
@@ -159,7 +160,14 @@ def graph_of(steps: Sequence[StepTold]) -> dict[str, Any]:
         x, y = placed.places[one.step]
         boxes.append(Box(one.step, x, y, _state(within), ended, tasks, len(within) if within != [one] else 0))
     lines = [placed.line(*edge) for edge in edges]
-    return {"boxes": boxes, "lines": lines, "width": placed.width, "height": placed.height, "wide": WIDE, "high": HIGH}
+    return {
+        "boxes": boxes,
+        "lines": lines,
+        "width": placed.width,
+        "height": placed.height,
+        "wide": BOXES.wide,
+        "high": BOXES.high,
+    }
 
 
 def _state(steps: Sequence[StepTold]) -> str:

@@ -64,11 +64,17 @@ class Server(object):
 
     @property
     def system(self):
-        """What runs this site's jobs, made when it is first needed."""
+        """What runs this site's jobs, the keeper or a batch system: made when it is first needed."""
         if self._system is None:
-            from isthmus.proxy.batch import open_system
+            if self.batch == "process":
+                from isthmus.proxy.batch.process import Process
 
-            self._system = open_system(self.batch, self.workdir, self.options)
+                self._system = Process(self.workdir, self.options)
+            else:
+                from isthmus.proxy.batch import find_module
+                from isthmus.proxy.scheduled import Scheduled
+
+                self._system = Scheduled(find_module(self.batch), self.workdir, self.options)
         return self._system
 
     def serve(self) -> None:

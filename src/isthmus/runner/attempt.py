@@ -59,6 +59,7 @@ class Attempt(object):
         self.pid = 0
         self.argv: list = []
         self.cleanup: list = []
+        self.alone = True
         self.reported = False
         self.began = time.monotonic()
 
@@ -158,6 +159,7 @@ class Attempt(object):
                     os.close(fd)
         started.returncode = 0  # this process waits for it itself, together with its orphans
         self.pid = started.pid
+        self.alone = False
         self.argv = wrapped.argv
         self.cleanup = wrapped.cleanup
 
@@ -216,7 +218,7 @@ class Attempt(object):
 
     def _kill_rest(self):
         """End what the command left running: nothing of an attempt outlives it. May be called again."""
-        if not self.pid:
+        if self.alone:
             return
         process.signal_group(self.pid, signal.SIGKILL)
         cleanup, self.cleanup = self.cleanup, []
@@ -227,7 +229,7 @@ class Attempt(object):
                 )
             except (OSError, subprocess.SubprocessError):
                 pass  # the engine has forgotten the container already
-        process.kill_family()
+        self.alone = process.kill_family()
 
     def _finish(self, ended):
         usage = self.usage

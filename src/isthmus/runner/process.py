@@ -111,14 +111,13 @@ def signal_group(pid: int, number: int) -> bool:
     return True
 
 
-def kill_family(patience_s: float = 5.0) -> int:
-    """Kill all descendants of this process and reap them; how many there were.
+def kill_family(patience_s: float = 5.0) -> bool:
+    """Kill all descendants of this process and reap them; whether none is left.
 
     Each round kills what the last one's orphans left behind, so a family that forks while it is killed ends too:
     its members are stopped first, and a stopped process forks no more. What the kernel holds in an
     uninterruptible wait (a dead file server, say) is left to it after ``patience_s``.
     """
-    count = 0
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         roots = children(os.getpid())
@@ -131,10 +130,9 @@ def kill_family(patience_s: float = 5.0) -> int:
                 except OSError:
                     pass
         _reap(roots, end)
-        count += len(living)
         if not living:
-            break
-    return count
+            return True
+    return False
 
 
 def _reap(pids, end):

@@ -16,6 +16,7 @@ from isthmus.tasks import directions
 from isthmus.tasks.calls import PLAIN, Encoding, Leaf, Nth, Path, Where, is_object_array
 from isthmus.tasks.declaration import Shape, Task, place_of
 from isthmus.tasks.directions import DEFAULT, Parameter
+from isthmus.tasks.failures import culprit
 from isthmus.tasks.futures import Future
 from isthmus.tasks.graph import Datum, Node
 
@@ -266,7 +267,8 @@ class Binding:
         else:
             self._write(None, (name, path), datum, how.direction, None)
             self.files.append(path)
-        return os.fspath(value)
+        # Workers stay in the folder where they were started, whatever the program does.
+        return os.fspath(value) if os.getcwd() == self._program.folder else path
 
     def _stream(self, name: str, value: Any, how: Parameter) -> Any:
         from isthmus.tasks.streams import Stream
@@ -343,7 +345,8 @@ class Binding:
                 packed.append((where, self._pack(where, tree)))
         if not (refs or packed or self.outs or self.keywords):
             return None
-        return Encoding(refs, packed, self.outs, self.keywords or None)
+        written = sum(direction != "OUT" or datum.in_place for datum, _, direction in self._writes)
+        return Encoding(refs, packed, self.outs, self.keywords or None, written)
 
     def _pack(self, where: Where, tree: Any) -> Any:
         try:
@@ -351,10 +354,12 @@ class Binding:
         except Exception as error:
             if isinstance(error, MemoryError):
                 raise
-            name = next((n for n, v in self.names.items() if v is tree), str(where))
+            names = self._task.shape.names
+            name = names[where] if isinstance(where, int) and where < len(names) else str(where)
+            inside, kind = culprit(tree, name)
+            what = f"The argument {name!r}" if inside == name else f"The {kind} {inside} in the argument {name!r}"
             raise Invalid(
-                f"The argument {name!r} of {self._task.name} can't be sent to a worker: "
-                f"{type(error).__name__}: {error}",
+                f"{what} of {self._task.name} can't be sent to a worker: {type(error).__name__}: {error}.",
                 place=place_of(self._task.function),
                 hint="Give what can be pickled, or make it inside the task.",
             ) from error

@@ -40,6 +40,7 @@ class Encoding(NamedTuple):
     packed: Sequence[tuple[Where, Any]] = ()  # the argument at `where`, packed by the engine
     outs: Sequence[tuple[Where, Path]] = ()
     keywords: Mapping[str, Any] | None = None
+    written: int = 0  # of the inputs, so many at the end are changed
 
 
 def is_object_array(value: Any) -> bool:

@@ -7,7 +7,7 @@ machine of this program can meet is said at the call, with what there is: it wou
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from isthmus.domain.errors import Invalid, nearest
@@ -35,6 +35,10 @@ _VARIABLE = re.compile(r"^\$(?:\{(\w+)\}|(\w+))$")
 _told: set[str] = set()
 
 
+class Unmet(Invalid):
+    """This machine has not got what a task needs."""
+
+
 def constraint(**given: Any) -> Callable[[Any], Task]:
     """Say what a task needs: `@constraint(computing_units=2, memory_size="${GB}")` above its `@task`.
 
@@ -58,7 +62,7 @@ def constraint(**given: Any) -> Callable[[Any], Task]:
 
 
 def units(task: Task, arguments: Mapping[str, Any], workers: int) -> int:
-    """How many processors a call takes. Raises Invalid where this machine can't meet the task's constraints."""
+    """How many processors a call takes. Raises Unmet where this machine can't meet the task's constraints."""
     given = task.constraints
     if not given:
         return 1
@@ -73,32 +77,38 @@ def units(task: Task, arguments: Mapping[str, Any], workers: int) -> int:
         wanted = _number(task, "memory_size", given["memory_size"], arguments)
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         if wanted > there:
-            raise _impossible(task, f"memory_size={wanted:g}", f"{there:.1f} GB of memory")
+            raise _impossible(task, f"memory_size={wanted:g} (GB)", f"{there:.1f} GB of memory")
     if "storage_size" in given:
         wanted = _number(task, "storage_size", given["storage_size"], arguments)
         disk = os.statvfs(".")
         there = disk.f_blocks * disk.f_frsize / 2**30
         if wanted > there:
-            raise _impossible(task, f"storage_size={wanted:g}", f"{there:.0f} GB of storage")
-    for name, here in (("processor_architecture", _architecture()), ("operating_system_type", platform.system())):
-        asked = _text(given.get(name), arguments)
-        if asked and asked.lower() not in ("[unassigned]", here.lower(), platform.machine().lower()):
-            raise _impossible(task, f"{name}={asked}", here)
+            raise _impossible(task, f"storage_size={wanted:g} (GB)", f"{there:.0f} GB of storage")
+    for name, what in _KINDS.items():
+        if name in given:
+            asked, here = _text(given[name], arguments), what()
+            if asked and asked.lower() not in ("[unassigned]", here.lower(), platform.machine().lower()):
+                raise _impossible(task, f"{name}={asked}", here)
     return max(1, needed)
 
 
 def _processors(task: Task, listed: Any, arguments: Mapping[str, Any]) -> int:
     """The sum over CPUs; GPUs must be there."""
     needed = 0
-    for entry in listed:
-        kind = str(entry.get("processorType", entry.get("processor_type", "CPU"))).upper()
-        value = entry.get("computingUnits", entry.get("computing_units", 1))
-        count = _whole(task, "computing_units", value, arguments)
+    for kind, count in _listed(task, listed, arguments):
         if kind == "CPU":
             needed += count
         elif count and not (kind == "GPU" and count <= _gpus()):
             raise _impossible(task, f"{count} of processor type {kind}", f"{_gpus()} GPUs")
     return needed
+
+
+def _listed(task: Task, listed: Any, arguments: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The kinds of processors that a constraint lists, and how many of each."""
+    for entry in listed:
+        kind = str(entry.get("processorType", entry.get("processor_type", "CPU"))).upper()
+        value = entry.get("computingUnits", entry.get("computing_units", 1))
+        yield kind, _whole(task, "computing_units", value, arguments)
 
 
 def _gpus() -> int:
@@ -107,16 +117,40 @@ def _gpus() -> int:
     )
 
 
-def _impossible(task: Task, wanted: str, there: str) -> Invalid:
-    return Invalid(
+def resources(task: Task, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call needs, as a job of the platform says it. Raises Invalid for what is no number."""
+    given = task.constraints
+    found: dict[str, Any] = {}
+    if "processors" in given:
+        kinds = {"CPU": 0, "GPU": 0}
+        for kind, count in _listed(task, given["processors"], arguments):
+            kinds[kind] = kinds.get(kind, 0) + count
+        found |= {"cpus": max(1, kinds["CPU"])} | ({"gpus": kinds["GPU"]} if kinds["GPU"] else {})
+    elif "computing_units" in given:
+        found["cpus"] = max(1, _whole(task, "computing_units", given["computing_units"], arguments))
+    if "memory_size" in given:
+        found["mem"] = f"{_number(task, 'memory_size', given['memory_size'], arguments):g}GiB"
+    if "wall_clock_limit" in given:
+        found["time"] = f"{_number(task, 'wall_clock_limit', given['wall_clock_limit'], arguments):g}m"
+    return found
+
+
+def _impossible(task: Task, wanted: str, there: str) -> Unmet:
+    return Unmet(
         f"{task.name} needs {wanted}; this machine has {there}.",
         place=place_of(task.function),
-        hint="Ask for less, start(workers=...) with more, or give the task a site=.",
+        hint="Ask for less, start(workers=...) with more, or isthmus login: what this machine lacks becomes a job.",
     )
 
 
 def _architecture() -> str:
     return {"x86_64": "amd64"}.get(platform.machine(), platform.machine())
+
+
+_KINDS: Mapping[str, Callable[[], str]] = {
+    "processor_architecture": _architecture,
+    "operating_system_type": platform.system,
+}
 
 
 def _text(value: Any, arguments: Mapping[str, Any]) -> str:

@@ -6,12 +6,14 @@ plain function stays reachable as `.function`.
 
 import dis
 import functools
+import importlib
 import inspect
 import itertools
 import os
+import sys
 import typing
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +61,7 @@ class Options:
     chunk_size: int = 0  # @reduction: how many elements a step takes; 0: all at once
     is_reduce: bool = False
     nested: bool = True  # a call of it within a task is a task too; else a plain call
+    spreads: bool = False  # where no returns are declared, `return a, b` gives two values instead of a tuple
     site: str = ""  # run as a job of the platform, there
     image: str = ""
     resources: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +83,7 @@ class Task:
         self.kind: Any = None  # what runs instead of the function: a program, MPI, an HTTP request
         self.around: list[Any] = []  # @prolog, @epilog
         self.stands_for: Task | None = None  # the task whose step this is
-        self.transforms: list[Any] = []  # @data_transformation
+        self.transforms: list[Any] | None = None  # @data_transformation; empty: each call says which
         self.number = next(_numbers)
         declared[self.number] = self
         self._shape: Shape | None = None
@@ -118,9 +121,14 @@ class Task:
         return self if instance is None else functools.partial(self, instance)
 
     def __reduce__(self) -> Any:
-        from isthmus.tasks.functions import reduce_task
-
-        return reduce_task(self)
+        """By name, else by value (its function must be picklable then)."""
+        if importable(self):
+            return load_task, (self.function.__module__, self.function.__qualname__)
+        state = dict(self.__dict__)
+        for made in ("_shape", "_variants", "_compiled", "__wrapped__"):
+            state.pop(made, None)
+        # The state comes later, so that a function that calls itself finds the task made already.
+        return _blank, (), state
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -132,6 +140,35 @@ def _program() -> Any:
     global _program
     _program = current  # found once
     return _program()
+
+
+def importable(task: Task) -> bool:
+    """Whether importing the function's module, and looking it up, gives this task."""
+    module = task.function.__module__
+    if module == "__main__" or task.stands_for is not None:
+        return False
+    found: Any = sys.modules.get(module)
+    for part in task.function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is task or (isinstance(found, functools.partial) and found.func is task)
+
+
+def load_task(module: str, name: str) -> Task:
+    """The task of that name in that module."""
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    if isinstance(found, functools.partial):
+        found = found.func
+    assert isinstance(found, Task), found
+    return found
+
+
+def _blank() -> Task:
+    made = Task.__new__(Task)
+    made._shape = None
+    made.seconds = -1.0
+    return made
 
 
 class Shape:
@@ -184,7 +221,7 @@ class Shape:
             and not self.written
             and isinstance(self.returns, int)
             and not task.alternatives
-            and not task.transforms
+            and task.transforms is None
             and not options.chunk_size
             and not task.is_job
             and task.kind is None
@@ -194,8 +231,8 @@ class Shape:
 
 def number_of_returns(task: Task) -> int | str:
     """How many values a call gives; a string is looked up at each call (an argument, a global or a number)."""
-    returns = task.options.returns
-    return _found_returns(task.function) if returns is None else _number(task, returns)
+    options = task.options
+    return _found_returns(task.function, options.spreads) if options.returns is None else _number(task, options.returns)
 
 
 def returns_of_call(task: Task, kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | str | None]:
@@ -220,11 +257,16 @@ def _number(task: Task, returns: Any) -> int | str:
     return 1
 
 
-def _found_returns(function: Callable[..., Any]) -> int:
-    """0 where the function can only return None, else 1; a declared tuple counts."""
+def _found_returns(function: Callable[..., Any], spreads: bool) -> int:
+    """0 where the function can only return None, else 1; a declared tuple counts.
+
+    With `spreads`, also a tuple or list that every return statement writes out, always with as many elements.
+    """
     hint = getattr(function, "__annotations__", {}).get("return", inspect.Parameter.empty)
     if hint is None or hint == "None":
         return 0
+    if isinstance(hint, tuple | list):  # -> (int, str): no type, but what people write
+        return len(hint)
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)
         return 1 if Ellipsis in inner else len(inner)
@@ -233,16 +275,32 @@ def _found_returns(function: Callable[..., Any]) -> int:
     code = getattr(function, "__code__", None)
     if code is None or code.co_flags & inspect.CO_GENERATOR:
         return 1
+    found = list(_returned(code))
+    if not found:
+        return 0
+    return found[0] if spreads and found[0] > 1 and len(set(found)) == 1 else 1
+
+
+def _returned(code: Any) -> Iterator[int]:
+    """For each return of something else than None: how many elements it writes out, or 1."""
     before: dis.Instruction | None = None
     for instruction in dis.get_instructions(code):
-        if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
-            return 1
-        if instruction.opname == "RETURN_VALUE" and not (
-            before is not None and before.opname == "LOAD_CONST" and before.argval is None
-        ):
-            return 1
+        if instruction.opname == "RETURN_CONST":
+            if instruction.argval is not None:
+                yield _elements(instruction.argval)
+        elif instruction.opname == "RETURN_VALUE":
+            if before is None or instruction.is_jump_target:
+                yield 1
+            elif before.opname == "LOAD_CONST":
+                if before.argval is not None:
+                    yield _elements(before.argval)
+            else:
+                yield int(before.argval) if before.opname in ("BUILD_TUPLE", "BUILD_LIST") else 1
         before = instruction
-    return 0
+
+
+def _elements(constant: Any) -> int:
+    return len(constant) if isinstance(constant, tuple) else 1
 
 
 def place_of(function: Callable[..., Any]) -> str:
@@ -261,8 +319,9 @@ def task(*args: Any, **given: Any) -> Any:
     Arguments are the directions of parameters (see `isthmus.tasks.directions`; IN where nothing is said) and:
     `returns` (a number, a type, a tuple of types; found out when not given), `priority`, `on_failure` (RETRY,
     FAIL, IGNORE, CANCEL_SUCCESSORS), `defaults`, `time_out` in seconds, `target_direction` of `self`, `varargs_type`,
-    `is_replicated`, `cache_returns`, `nested` (False: within a task a call of it is a plain call), and for calls that
-    become jobs `site`, `image`, `resources`.
+    `is_replicated`, `cache_returns`, `nested` (False: within a task a call of it is a plain call), `spreads` (True:
+    `return a, b` gives two values where nothing is declared), and for calls that become jobs `site`, `image`,
+    `resources`.
     Raises Invalid for what is none of these, naming the nearest right word.
     """
     if len(args) == 1 and not given and callable(args[0]):

@@ -7,13 +7,14 @@ traceback that it had where it ran. What ended without an exception of its own r
 import pickle
 import reprlib
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from isthmus.domain.errors import IsthmusError
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
+_LEVELS, _MOST = 6, 1000  # of what can't be pickled: how deep, and among how many parts, it is looked for
 
 
 class TaskError(IsthmusError):
@@ -50,6 +51,36 @@ def summary(value: Any) -> str:
         return _short.repr(value)
     except Exception as error:  # noqa: BLE001  (the user's own __repr__ must not hide the user's error)
         return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+
+
+def culprit(value: Any, name: str) -> tuple[str, str]:
+    """What within the value can't be pickled, as the program would write it, and its type's name.
+
+    Looks into lists, tuples, dicts and objects, a few levels deep.
+    """
+    for _ in range(_LEVELS):
+        found = next(((label, part) for label, part in _parts(value) if not _pickles(part)), None)
+        if found is None:
+            break
+        name, value = name + found[0], found[1]
+    return name, type(value).__name__
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list | tuple):
+        yield from ((f"[{place}]", part) for place, part in enumerate(value[:_MOST]))
+    elif isinstance(value, dict):
+        yield from ((f"[{key!r}]", part) for key, part in list(value.items())[:_MOST])
+    elif not isinstance(value, type) and isinstance(state := getattr(value, "__dict__", None), dict):
+        yield from ((f".{key}", part) for key, part in list(state.items())[:_MOST])
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        pickle.dumps(value, 5)
+    except Exception:  # noqa: BLE001  (a user's object may do anything when it is pickled)
+        return False
+    return True
 
 
 def noted(error: BaseException, task: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> BaseException:

@@ -2,17 +2,14 @@
 imported, else by value (which cloudpickle does, where it is installed). Each is sent to a worker once.
 """
 
-import functools
 import hashlib
-import importlib
 import pickle
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from isthmus.domain.errors import Invalid
 from isthmus.tasks import declaration
-from isthmus.tasks.declaration import Task, place_of
+from isthmus.tasks.declaration import Task, importable, load_task, place_of
 
 Key = int | str | bytes
 
@@ -60,49 +57,13 @@ def of_key(key: Key, payload: bytes | None = None) -> Task:
     return task
 
 
-def importable(task: Task) -> bool:
-    """Whether importing the function's module, and looking it up, gives this task."""
-    module = task.function.__module__
-    if module == "__main__" or task.stands_for is not None:
-        return False
-    found: Any = sys.modules.get(module)
-    for part in task.function.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is task or (isinstance(found, functools.partial) and found.func is task)
-
-
-def load_task(module: str, name: str) -> Task:
-    """The task of that name in that module."""
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    if isinstance(found, functools.partial):
-        found = found.func
-    assert isinstance(found, Task), found
-    return found
-
-
-def reduce_task(task: Task) -> Any:
-    """How a task is pickled: by name, else by value (its function must be picklable then)."""
-    if importable(task):
-        return load_task, (task.function.__module__, task.function.__qualname__)
-    state = dict(task.__dict__)
-    state.pop("_shape", None)
-    state.pop("__wrapped__", None)
-    # The state comes later, so that a function that calls itself finds the task made already.
-    return _blank, (), state
-
-
-def _blank() -> Task:
-    made = Task.__new__(Task)
-    made._shape = None
-    made.seconds = -1.0
-    return made
-
-
 def body_of(task: Task) -> Callable[..., Any]:
     """What runs for a call of the task."""
     run: Callable[..., Any] = task.function
+    if task.options.numba:
+        from isthmus.tasks.compiled import compiled
+
+        run = compiled(task)
     if task.kind is not None:
 
         def run(*args: Any, **kwargs: Any) -> Any:

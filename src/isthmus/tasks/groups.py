@@ -3,6 +3,8 @@
 import threading
 from typing import TYPE_CHECKING, Any
 
+from isthmus.domain.errors import NotFound, nearest
+
 if TYPE_CHECKING:
     from isthmus.tasks.graph import Node
 
@@ -10,15 +12,62 @@ if TYPE_CHECKING:
 class Group:
     """The tasks that were called while the group was open. `outer` is the group around it."""
 
-    __slots__ = ("error", "live", "name", "nodes", "outer", "waiters")
+    __slots__ = ("_waiters", "error", "nodes", "outer")
 
-    def __init__(self, name: str, outer: "Group | None") -> None:
-        self.name = name
+    def __init__(self, outer: "Group | None") -> None:
         self.outer = outer
         self.nodes: set[Node] = set()
-        self.live = 0
-        self.error: BaseException | None = None
-        self.waiters: list[Waiter] = []
+        self.error: BaseException | None = None  # what has cancelled it
+        self._waiters: list[Waiter] = []
+
+    def add(self, node: "Node") -> None:
+        """The task is in this group, and in those around it."""
+        group: Group | None = self
+        while group is not None:
+            group.nodes.add(node)
+            group = group.outer
+
+    def discard(self, node: "Node") -> None:
+        """The task has ended. Who waited for the last one goes on."""
+        group: Group | None = self
+        while group is not None:
+            group.nodes.discard(node)
+            if not group.nodes:
+                waiters, group._waiters = group._waiters, []
+                for waiter in waiters:
+                    waiter.release()
+            group = group.outer
+
+    def all_ended(self, depth: int) -> "Waiter | None":
+        """Somebody who waits, at this depth of tasks, until its tasks have ended; None where they have."""
+        if not self.nodes:
+            return None
+        waiter = Waiter(depth)
+        self._waiters.append(waiter)
+        return waiter
+
+
+class Groups:
+    """Those of a program, by name."""
+
+    def __init__(self) -> None:
+        self.open: Group | None = None  # the innermost that tasks are called in now
+        self._named: dict[str, Group] = {}
+
+    def begin(self, name: str) -> None:
+        """Open a group of this name, within the one that is open."""
+        self.open = self._named[name] = Group(self.open)
+
+    def end(self) -> None:
+        """Close the one that is open."""
+        if self.open is not None:
+            self.open = self.open.outer
+
+    def named(self, name: str) -> Group:
+        """The latest of this name. Raises NotFound with the nearest."""
+        if name not in self._named:
+            raise NotFound(f"There is no group {name!r}.", hint=nearest(name, self._named))
+        return self._named[name]
 
 
 class Waiter:

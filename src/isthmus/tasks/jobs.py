@@ -1,9 +1,10 @@
 """Tasks that become jobs: placed, given their data, queued and run by the platform, with results that come back as
 futures.
 
-A task with `site=`, `image=` or `resources=` is submitted through the client that `isthmus login` or `isthmus up` has
-set up. Its function travels by value with its arguments, its files as datasets, and what it returns and writes comes
-back as the job's outputs. A `@binary` or an `@mpi` program is the job's own command.
+A task with `site=`, `image=` or `resources=`, or whose constraints this machine can't meet while a server answers, is
+submitted through the client that `isthmus login` or `isthmus up` has set up. Its function travels by value with its
+arguments, its files as datasets, and what it returns and writes comes back as the job's outputs. A `@binary` or an
+`@mpi` program is the job's own command.
 """
 
 import base64
@@ -24,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 from isthmus.domain.errors import Conflict, Invalid, IsthmusError
 from isthmus.tasks import directions
 from isthmus.tasks.calls import arguments, results
+from isthmus.tasks.constraints import resources
 from isthmus.tasks.declaration import Task, place_of
 from isthmus.tasks.failures import TaskError
 from isthmus.tasks.graph import DONE, SENT, Node
 from isthmus.tasks.kinds.command import Binary, Streams
 from isthmus.tasks.kinds.mpi import Mpi
-from isthmus.tasks.kinds.words import fill, given, whole
+from isthmus.tasks.kinds.words import fill, given
 
 if TYPE_CHECKING:
     from isthmus.client import Client
@@ -229,6 +231,18 @@ class Jobs:
             return self._client
 
 
+def server_answers() -> bool:
+    """Whether a server is known here, and answers. Blocks for a second or two where it does not."""
+    from isthmus.client import Client
+
+    try:
+        with Client(patience_s=1.0) as client:
+            client.sites.list()
+    except IsthmusError:
+        return False
+    return True
+
+
 def note_log(error: BaseException, client: "Client", job: int) -> None:
     """Note the end of the job's log on the error, if there is one to be had."""
     with suppress(IsthmusError):
@@ -292,15 +306,7 @@ def _pickler(place: Path) -> str:
 
 def _resources(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the job needs: `resources=`, over what @constraint says."""
-    found: dict[str, Any] = {}
-    constraints = task.constraints
-    if "computing_units" in constraints:
-        found["cpus"] = max(1, whole(constraints["computing_units"], values, task, "computing_units"))
-    if "memory_size" in constraints:
-        found["mem"] = f"{constraints['memory_size']}GiB"
-    if "wall_clock_limit" in constraints:
-        found["time"] = f"{constraints['wall_clock_limit']}m"
-    return found | dict(task.options.resources)
+    return resources(task, values) | dict(task.options.resources)
 
 
 def _command(task: Task, values: Mapping[str, Any], resources: dict[str, Any], request: dict[str, Any]) -> list[str]:
@@ -309,7 +315,7 @@ def _command(task: Task, values: Mapping[str, Any], resources: dict[str, Any], r
 
     kind = task.kind
     if isinstance(kind, Binary):
-        command, streams, _ = kind.command(task, values)
+        command, streams, _ = kind.command(task, values, here=False)
     elif isinstance(kind, Mpi) and kind.binary:
         ranks = kind.ranks(task, values)
         nodes = int(resources.get("nodes", 1))

@@ -1,31 +1,30 @@
-"""The running program: it owns the graph, the engine, and what happens when a task ends.
+"""The running program: it turns calls into the graph's tasks, hands those that are ready to the engine, and waits.
 
-In a worker that runs a task there is a program of its own, whose tasks go to
-the one that started the worker; so nested tasks have the same semantics, and only their calls travel.
+What the end of a task means is its `Outcomes`' affair. In a worker that runs a task there is a program of its own,
+whose tasks go to the one that started the worker; so nested tasks have the same semantics, and only their calls travel.
 """
 
 import itertools
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from isthmus.domain.errors import Invalid, NotFound, nearest
+from isthmus.domain.errors import Invalid, nearest
 from isthmus.tasks.advice import Advice
 from isthmus.tasks.binding import Binding, stands_elsewhere
 from isthmus.tasks.calls import PLAIN, Encoding
-from isthmus.tasks.checkpoint import Checkpoint, copy_whole
-from isthmus.tasks.constraints import units
-from isthmus.tasks.declaration import CANCEL_SUCCESSORS, FAIL, IGNORE, RETRY, Task, returns_of_call
+from isthmus.tasks.checkpoint import Checkpoint
+from isthmus.tasks.constraints import Unmet, units
+from isthmus.tasks.declaration import Task, returns_of_call
 from isthmus.tasks.engines.base import Engine
 from isthmus.tasks.expressions import evaluate
-from isthmus.tasks.failures import COMPSsException, TaskCancelled
 from isthmus.tasks.files import Files
 from isthmus.tasks.futures import Future
-from isthmus.tasks.graph import DONE, READY, WAITING, Datum, Graph, Node, Version
-from isthmus.tasks.groups import Group, Waiter
+from isthmus.tasks.graph import WAITING, Datum, Graph, Node, Version
+from isthmus.tasks.groups import Groups, Waiter
+from isthmus.tasks.outcomes import Outcomes
 from isthmus.tasks.settings import Settings
 from isthmus.tasks.synchronised import data_in, synchronised
 from isthmus.tasks.tracking import Tracker
@@ -44,22 +43,22 @@ class Program:
 
     def __init__(self, settings: Settings, engine: Callable[["Program"], Engine]) -> None:
         self.settings = settings
+        self.folder = os.getcwd()
         self.lock = threading.RLock()
         self.graph = Graph()
         self.tracker = Tracker()
         self.advice = Advice(self.tracker)
-        self.live = 0
         self.submitted = itertools.count(1)
         self.watchers: list[Watcher] = watchers(settings)
         self.checkpoint: Checkpoint | None = None
         self.members: Any = None  # which tasks hold streams, once there are some
         self._files = Files(self.lock, self.graph)
-        self._groups: dict[str, Group] = {}
-        self._group: Group | None = None
-        self._jobs: Jobs | None = None
-        self._idle: list[Waiter] = []
-        self._room: Waiter | None = None
-        self._unseen: list[BaseException] = []
+        self.groups = Groups()
+        self.jobs: Jobs | None = None  # those tasks that are jobs of the platform, once there are some
+        self.outcomes = Outcomes(self)
+        # The engine's way of telling how a task ended (locked).
+        self.finished = self.outcomes.finished
+        self.failed = self.outcomes.failed
         self._polled = 0.0
         self._closed = False
         self.engine = engine(self)
@@ -102,7 +101,7 @@ class Program:
             self._submit(node)
         if not next(self.submitted) & _POLL_EVERY:
             self.engine.poll()
-        if self.live > self.settings.pending:
+        if self.outcomes.live > self.settings.pending:
             self._back_pressure()
         if len(made) == 1:
             made[0].unused = task
@@ -119,14 +118,16 @@ class Program:
         kwargs, count = returns_of_call(task, kwargs)
         binding = Binding(self, task, args, kwargs)
         returns = _returns(task, binding, task.shape.returns if count is None else count)
-        if task.is_job:
-            if self._jobs is None:
-                from isthmus.tasks.jobs import Jobs
+        processors = 0 if task.is_job else 1
+        if task.constraints and not task.is_job:
+            try:
+                processors = units(task, binding.names, self.engine.workers)
+            except Unmet as unmet:
+                task, processors = special.as_job(self, task, binding.names, unmet), 0
+        if task.is_job and self.jobs is None:
+            from isthmus.tasks.jobs import Jobs
 
-                self._jobs = Jobs(self)
-            processors = 0
-        else:
-            processors = units(task, binding.names, self.engine.workers) if task.constraints else 1
+            self.jobs = Jobs(self)
         binding.number()
         encoding = binding.encoding()
         graph, in_place = self.graph, self.engine.in_place
@@ -140,8 +141,8 @@ class Program:
                 self.members.joined(node, binding.streams)
             kept = self.checkpoint.resume(node, binding.files) if self.checkpoint is not None else None
             if kept is not None:
-                self._count(node)
-                self._ended(node, self.graph.finish(node, kept))
+                self.outcomes.begun(node)
+                self.outcomes.left(node, kept)
             else:
                 self._submit(node)
         for path in binding.finally_delete:
@@ -150,7 +151,7 @@ class Program:
         if not next(self.submitted) & _POLL_OFTEN or now - self._polled > _POLL_S:
             self.engine.poll()
             self._polled = now
-        if self.live > self.settings.pending:
+        if self.outcomes.live > self.settings.pending:
             self._back_pressure()
         if returns == 1:
             made[0].unused = task
@@ -158,178 +159,35 @@ class Program:
         return made or None
 
     def _submit(self, node: Node) -> None:
-        self._count(node)
+        self.outcomes.begun(node)
         if self.graph.add(node):
-            self._ready((node,))
+            self.run((node,))
         elif node.state == WAITING:
             self.engine.added(node)
 
-    def _ready(self, nodes: Sequence[Node]) -> None:
-        if self._jobs is not None:
+    def run(self, nodes: Sequence[Node]) -> None:
+        """These are ready: the engine runs them, or the platform does (locked)."""
+        if self.jobs is not None:
             for node in nodes:
                 if node.units == 0 and node.function.is_job:
-                    self._jobs.start(node)
+                    self.jobs.start(node)
             nodes = [node for node in nodes if node.units or not node.function.is_job]
             if not nodes:
                 return
         self.engine.ready(nodes)
 
-    def _count(self, node: Node) -> None:
-        self.live += 1
-        node.depth = self.engine.depth
-        group = self._group
-        if group is not None:
-            node.group = group
-            while group is not None:
-                group.nodes.add(node)
-                group = group.outer
-        for watcher in self.watchers:
-            watcher.submitted(node)
+    @property
+    def live(self) -> int:
+        """How many tasks have been called and have not ended."""
+        return self.outcomes.live
 
     def _back_pressure(self) -> None:
         if self.engine.depth:  # a worker's own tasks must be able to go on
             return
         with self.lock:
-            waiter = self._room = Waiter(self.engine.depth)
-        self.engine.wait(waiter, None)
-
-    # -- ends of tasks (locked) --------------------------------------------------------------------------------
-
-    def finished(self, node: Node, values: Sequence[Any], seconds: float, where: int = 0) -> None:
-        """The task has ended well on worker `where` and left these stored values. The engine's thread; locked."""
-        task = node.function
-        task.seconds = seconds if task.seconds < 0 else 0.8 * task.seconds + 0.2 * seconds
-        if node.state >= DONE:
-            return
-        for version in node.inputs or ():
-            if version.error is not None:
-                self._lost(node, version.error)
-                return
-        if self.checkpoint is not None:
-            self.checkpoint.keep(node, values)
-        self._ended(node, self.graph.finish(node, values), seconds, where)
-
-    def failed(self, node: Node, error: BaseException, *, retry: bool = True) -> None:
-        """The task has raised, or its worker died. The engine's thread; locked."""
-        if node.state >= DONE:
-            return
-        options = node.function.options
-        node.attempts += 1
-        policy = options.on_failure
-        if isinstance(error, COMPSsException) or not retry:
-            policy = IGNORE if policy == IGNORE and not isinstance(error, COMPSsException) else FAIL
-        if policy == RETRY and node.attempts <= options.retries:
-            node.state = READY
-            node.sent_to = None
-            for watcher in self.watchers:
-                watcher.retried(node)
-            self._ready((node,))
-        elif policy == IGNORE:
-            self._ended(node, self.graph.finish(node, self._substitutes(node)))
-        elif policy == CANCEL_SUCCESSORS:
-            _say(f"{node.function.name} failed, and what needs its results is cancelled: {_line(error)}")
-            self._lost(node, TaskCancelled(f"{node.function.name} failed: {_line(error)}"))
-        elif isinstance(error, COMPSsException) and node.group is not None:
-            node.group.error = error
-            self._lost(node, error)
-            self._cancel(list(node.group.nodes))
-        else:
-            self._unseen.append(error)
-            self._lost(node, error)
-            if policy == FAIL:
-                self._cancel([n for n in self._all() if n.state < DONE])
-
-    def _substitutes(self, node: Node) -> list[Any]:
-        """By IGNORE: the declared defaults, what was there before, or None."""
-        task: Task = node.function
-        given = task.options.defaults
-        values: list[Any] = []
-        outputs, inputs = node.outputs or [], node.inputs or []
-        encoding: Encoding | None = node.encoding
-        outs = encoding.outs if encoding is not None else ()
-        returned = len(outputs) - len(outs)
-        usual = given.get("returns")
-        for place in range(returned):
-            value = (
-                usual[place] if returned > 1 and isinstance(usual, list | tuple) and len(usual) == returned else usual
-            )
-            values.append(self.engine.put(value))
-        before = {where: inputs[index] for where, index in (encoding.refs if encoding is not None else ())}
-        for where, path in outs:
-            if where is None and path:
-                if path[0] in given:
-                    copy_whole(os.fspath(given[path[0]]), path[1])
-                values.append(None)
-                continue
-            name = task.shape.names[where] if isinstance(where, int) and where < len(task.shape.names) else str(where)
-            if name in given:
-                values.append(self.engine.put(given[name]))
-            elif where in before and not path:
-                values.append(before[where].value)
-            else:
-                values.append(self.engine.put(None))
-        return values
-
-    def _lost(self, node: Node, error: BaseException) -> None:
-        def blame(lost: Node, cause: BaseException) -> BaseException:
-            return cause
-
-        ready, lost = self.graph.fail(node, error, blame)
-        for other in lost:
-            self.engine.cancel(other, kill=False)
-            self._end(other)
-        self._ended(node, ready)
-
-    def _ended(self, node: Node, ready: Iterable[Any], seconds: float = 0.0, where: int = -1) -> None:
-        self._end(node, seconds, where)
-        nodes: list[Node] | None = None
-        for one in ready:
-            if type(one) is Node:
-                if nodes is None:
-                    nodes = [one]
-                else:
-                    nodes.append(one)
-            else:
-                one.release()
-        if nodes is not None:
-            self._ready(nodes)
-
-    def _end(self, node: Node, seconds: float = 0.0, where: int = -1) -> None:
-        self.live -= 1
-        if node.group is not None:
-            group = node.group
-            while group is not None:
-                group.nodes.discard(node)
-                if not group.nodes:
-                    waiters, group.waiters = group.waiters, []
-                    for waiter in waiters:
-                        waiter.release()
-                group = group.outer
-        for watcher in self.watchers:
-            watcher.ended(node, seconds, where)
-        node.args = node.encoding = None
-        node.outputs = None
-        if self._room is not None and self.live <= self.settings.pending * 0.9:
-            room, self._room = self._room, None
-            room.release()
-        if self.live == 0 and self._idle:
-            idle, self._idle = self._idle, []
-            for waiter in idle:
-                waiter.release()
-
-    def _cancel(self, nodes: Iterable[Node], *, kill: bool = False, why: str = "It was cancelled.") -> None:
-        for node in nodes:
-            if self._jobs is not None and kill:
-                self._jobs.cancel(node)
-            if node.state < DONE and self.engine.cancel(node, kill=kill):
-                ready, lost = self.graph.fail(node, TaskCancelled(f"{node.function.name}: {why}"), lambda _, e: e)
-                for other in lost:
-                    self.engine.cancel(other, kill=False)
-                    self._end(other)
-                self._ended(node, ready)
-
-    def _all(self) -> list[Node]:
-        return list(self.engine.nodes())
+            waiter = self.outcomes.room(self.engine.depth)
+        if waiter is not None:
+            self.engine.wait(waiter, None)
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
@@ -339,10 +197,14 @@ class Program:
         return self._value(version)
 
     def _value(self, version: Version) -> Any:
-        if version.error is not None:
-            self._seen(version.error)
-            raise version.error
+        self._raise_error_of(version)
         return self.engine.get(version.value)
+
+    def _raise_error_of(self, version: Version) -> None:
+        if version.error is not None:
+            with self.lock:
+                self.outcomes.seen(version.error)
+            raise version.error
 
     def _await(self, data: Sequence[Datum], timeout_s: float | None = None) -> list[Version]:
         with self.lock:
@@ -376,50 +238,39 @@ class Program:
 
     def barrier(self) -> None:
         """Block until every task so far has ended. Raises the first failure that nobody has seen."""
+        self._wait_for_all()
+        self.raise_unseen()
+
+    def _wait_for_all(self) -> None:
         with self.lock:
-            waiter = None
-            if self.live:
-                waiter = Waiter(self.engine.depth)
-                self._idle.append(waiter)
+            waiter = self.outcomes.all_ended(self.engine.depth)
         if waiter is not None:
             self.engine.wait(waiter, None)
-        self.raise_unseen()
 
     def raise_unseen(self) -> None:
         """Raise the first failure that nobody has seen yet."""
-        with self.lock:
-            unseen, self._unseen = self._unseen, []
-        if unseen:
-            raise unseen[0]
-
-    def _seen(self, error: BaseException) -> None:
-        with self.lock:
-            self._unseen = [other for other in self._unseen if other is not error]
+        self.outcomes.raise_unseen()
 
     # -- groups ------------------------------------------------------------------------------------------------
 
     def open_group(self, name: str) -> None:
         """Tasks from now on are in this group."""
         with self.lock:
-            self._group = self._groups[name] = Group(name, self._group)
+            self.groups.begin(name)
 
     def close_group(self, name: str) -> None:
         """Tasks from now on are not in this group."""
         with self.lock:
-            if self._group is not None:
-                self._group = self._group.outer
+            self.groups.end()
 
     def barrier_group(self, name: str) -> None:
         """Block until the group's tasks have ended.
 
         Raises the COMPSsException that cancelled it, or a task's failure.
         """
-        group = self._named(name)
+        group = self.groups.named(name)
         with self.lock:
-            waiter = None
-            if group.nodes:
-                waiter = Waiter(self.engine.depth)
-                group.waiters.append(waiter)
+            waiter = group.all_ended(self.engine.depth)
         if waiter is not None:
             self.engine.wait(waiter, None)
         if group.error is not None:
@@ -428,14 +279,9 @@ class Program:
 
     def cancel_group(self, name: str) -> None:
         """Cancel the group's tasks: those that wait, and those that run."""
-        group = self._named(name)
+        group = self.groups.named(name)
         with self.lock:
-            self._cancel(list(group.nodes), kill=True, why=f"Its group {name!r} was cancelled.")
-
-    def _named(self, name: str) -> Group:
-        if name not in self._groups:
-            raise NotFound(f"There is no group {name!r}.", hint=nearest(name, self._groups))
-        return self._groups[name]
+            self.outcomes.cancel(list(group.nodes), kill=True, why=f"Its group {name!r} was cancelled.")
 
     def cancel(self, future: Future) -> bool:
         """Cancel the task that would leave this value, if it hasn't ended. Whether it was cancelled."""
@@ -443,7 +289,7 @@ class Program:
             node = future.version.producer
             if node is None:
                 return False
-            self._cancel([node], kill=True)
+            self.outcomes.cancel([node], kill=True)
             return future.version.producer is None
 
     # -- files and objects -------------------------------------------------------------------------------------
@@ -466,9 +312,7 @@ class Program:
     def wait_file(self, *paths: Any) -> None:
         """Block until the files are as their last writers leave them."""
         for version in self._await(self._files.known(paths)):
-            if version.error is not None:
-                self._seen(version.error)
-                raise version.error
+            self._raise_error_of(version)
 
     def open(self, path: Any, mode: str = "r") -> Any:
         """The file, opened, once its last writer has ended; to write it, once its readers have too."""
@@ -515,7 +359,9 @@ class Program:
 
         def over() -> None:
             with self.lock:
-                self._cancel(self.engine.nodes(), kill=True, why=f"The wall clock limit of {seconds:g} s is over.")
+                self.outcomes.cancel(
+                    self.engine.nodes(), kill=True, why=f"The wall clock limit of {seconds:g} s is over."
+                )
 
         timer = threading.Timer(seconds, over)
         timer.daemon = True
@@ -524,7 +370,7 @@ class Program:
     @property
     def has_jobs(self) -> bool:
         """Whether some of its tasks have become jobs of the platform."""
-        return self._jobs is not None
+        return self.jobs is not None
 
     def resize(self, more: int) -> None:
         """Take so many more workers, or fewer; at least one stays. Raises Invalid where the engine can't."""
@@ -550,17 +396,12 @@ class Program:
             if not kill:
                 if self.members is not None:
                     self.members.last_call()
-                with self.lock:
-                    waiter = Waiter(self.engine.depth) if self.live else None
-                    if waiter is not None:
-                        self._idle.append(waiter)
-                if waiter is not None:
-                    self.engine.wait(waiter, None)
+                self._wait_for_all()
                 self.advice.close()
         finally:
             self._closed = True
-            if self._jobs is not None:
-                self._jobs.close()
+            if self.jobs is not None:
+                self.jobs.close()
             self.engine.close(kill=kill)
             for watcher in self.watchers:
                 watcher.close()
@@ -579,11 +420,3 @@ def _returns(task: Task, binding: Binding, count: int | str) -> int:
             hint=nearest(count, [*task.shape.names]),
         )
     return value
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def _say(words: str) -> None:
-    print(f"isthmus: {words}", file=sys.stderr, flush=True)

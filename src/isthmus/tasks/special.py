@@ -1,45 +1,52 @@
 """Calls that are more than one call of one function: reductions, alternatives, transformations, jobs."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from isthmus.domain.errors import Invalid
-from isthmus.tasks.constraints import units
+from isthmus.tasks.constraints import Unmet, resources, units
 from isthmus.tasks.declaration import Task
 from isthmus.tasks.directions import COLLECTION
+from isthmus.tasks.transformations import of_call
 
 NOTHING = object()
 
 
 def wanted(task: Task) -> bool:
     """Whether a call of the task needs a look here."""
-    return bool(task.options.chunk_size or task.alternatives or task.transforms)
+    return bool(
+        task.options.chunk_size
+        or task.alternatives
+        or task.transforms is not None
+        or hasattr(type(task.kind), "COUNTS")
+    )
 
 
 def before(
     program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Task, tuple[Any, ...], Mapping[str, Any], Any]:
     """The call to make instead, or its result."""
-    for transform in reversed(task.transforms):
-        args, kwargs = transform.apply(task, args, kwargs)
+    if task.transforms is not None:
+        kwargs, asked = of_call(task, kwargs)
+        for transform in (*asked, *reversed(task.transforms)):
+            args, kwargs = transform.apply(task, args, kwargs)
     if task.alternatives:
         task = _possible(program, task)
+    task = _counted(task)
     if task.options.chunk_size:
         return task, args, kwargs, _reduce(program, task, args, kwargs)
     return task, args, kwargs, NOTHING
 
 
 def _possible(program: Any, task: Task) -> Task:
-    """The first implementation whose constraints this machine can meet."""
-    trouble: Invalid | None = None
+    """The first implementation whose constraints this machine can meet; the task itself where it can meet none."""
     for candidate in (task, *task.alternatives):
-        try:
+        with suppress(Invalid):
             units(candidate, {}, program.engine.workers)
             return candidate
-        except Invalid as error:
-            trouble = trouble or error
-    assert trouble is not None
-    raise trouble
+    return task
 
 
 def _reduce(program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -63,15 +70,43 @@ def _reduce(program: Any, task: Task, args: tuple[Any, ...], kwargs: Mapping[str
     return program.call(plain, (), {**given, name: elements})
 
 
+def as_job(program: Any, task: Task, given: Mapping[str, Any], unmet: Unmet) -> Task:
+    """The same task as a job of the platform, which may have what this machine lacks. Raises `unmet` without one."""
+    from isthmus.tasks.jobs import server_answers
+
+    if not (program.has_jobs or server_answers()):
+        raise unmet
+    needed = resources(task, given) or {"cpus": 1}
+    return _variant(task, needed, options=replace(task.options, resources=needed))
+
+
+def _counted(task: Task) -> Task:
+    """The task with the values that globals of the program have now, where its kind counts by their names.
+
+    A worker has the values that they had when it began.
+    """
+    kind, known = task.kind, task.function.__globals__
+    found = {}
+    for field in getattr(type(kind), "COUNTS", ()):
+        name = getattr(kind, field)
+        if isinstance(name, str) and name in known and name not in task.shape.index:
+            found[field] = known[name]
+    return _variant(task, found, kind=replace(kind, **found)) if found else task
+
+
 def _plain(task: Task) -> Task:
     """The same task, without its reduction: a call of it is one call."""
-    plain: Task | None = task.__dict__.get("_step")
-    if plain is None:
-        from isthmus.tasks.declaration import Options
+    return _variant(task, "plain", options=replace(task.options, chunk_size=0))
 
-        values = {field: getattr(task.options, field) for field in Options.__dataclass_fields__}
-        plain = Task(task.function, Options(**{**values, "chunk_size": 0}), task.declared)
-        plain.constraints, plain.around, plain.kind = task.constraints, task.around, task.kind
-        plain.stands_for = task
-        task.__dict__["_step"] = plain
-    return plain
+
+def _variant(task: Task, name: Any, **changes: Any) -> Task:
+    """The same task but for these changes; made once for each name."""
+    known: dict[str, Task] = task.__dict__.setdefault("_variants", {})
+    found = known.get(repr(name))
+    if found is None:
+        found = Task(task.function, changes.get("options", task.options), task.declared)
+        found.constraints, found.around = task.constraints, task.around
+        found.kind = changes.get("kind", task.kind)
+        found.stands_for = task
+        known[repr(name)] = found
+    return found

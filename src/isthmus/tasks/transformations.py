@@ -5,6 +5,7 @@
 def analyse(data): ...
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -83,9 +84,20 @@ class DTObject:
                 declared[names[0]] = TABLE["COLLECTION_IN"]
             if self.type in (OBJECT_TO_FILE, COLLECTION_TO_FILE):
                 declared[names[1]] = TABLE["FILE_OUT"]
-            self._task = declare(self.function, declared)
+            self._task = declare(_first(self.function, int(self.size)) if self.size else self.function, declared)
             self._task.stands_for = self._task  # importing its module gives the plain function
         return self._task
+
+
+def _first(function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """The function, whose collection has so many elements: what it gives beyond them is left out."""
+
+    @functools.wraps(function)
+    def first(*args: Any, **kwargs: Any) -> Any:
+        made = function(*args, **kwargs)
+        return list(made)[:size] if size > 1 else made
+
+    return first
 
 
 def data_transformation(
@@ -93,9 +105,12 @@ def data_transformation(
 ) -> Callable[[Any], Task]:
     """Put a function between an argument and the task:
 
-    `target`, `function`, `type`, `destination`, `size`, `is_workflow`.
+    `target`, `function`, `type`, `destination`, `size`, `is_workflow`. Without any of these, each call says what to
+    transform: a DTObject, or a list of them, as its argument `dt`.
     """
-    if isinstance(target, DTObject):
+    if target is None and function is None and not given:
+        made = []
+    elif isinstance(target, DTObject):
         made = [target]
     elif isinstance(target, list | tuple):
         made = list(target)
@@ -106,10 +121,26 @@ def data_transformation(
 
     def mark(thing: Any) -> Task:
         task = thing if isinstance(thing, Task) else declare(thing, {})
-        task.transforms += made
+        task.transforms = [*(task.transforms or ()), *made]
         return task.redeclare()
 
     return mark
+
+
+def of_call(task: Task, kwargs: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[DTObject]]:
+    """The keywords that are the task's own, and the transformations that this call asks for."""
+    wanted = kwargs.get("dt")
+    if wanted is None or "dt" in task.shape.parameters or "dt" in task.shape.index:
+        return kwargs, []
+    made = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+    for item in made:
+        if not isinstance(item, DTObject):
+            raise Invalid(
+                f"dt={item!r} in a call of {task.name} is no transformation.",
+                place=place_of(task.function),
+                hint="Give a DTObject(parameter, function), or a list of them.",
+            )
+    return {name: value for name, value in kwargs.items() if name != "dt"}, made
 
 
 dt = data_transformation

@@ -12,7 +12,9 @@ from isthmus.control import places
 from isthmus.control.dispatch import Dispatcher
 from isthmus.control.jobs import Jobs
 from isthmus.control.logs import Logs
+from isthmus.control.measurements import Measurements
 from isthmus.control.needs import Needs
+from isthmus.control.reporting import Reporting
 from isthmus.control.sessions import Sessions
 from isthmus.control.supervisor import Supervisor
 from isthmus.control.tokens import AttemptTokens
@@ -65,7 +67,9 @@ class Plane:
             self.clock,
             api=None,  # type: ignore[arg-type]
         )
-        self.jobs = Jobs(db, self.needs, self.logs, self.tokens, self.clock)
+        self.jobs = Jobs(db, self.needs, self.logs, self.clock)
+        self.measurements = Measurements(db)
+        self.reporting = Reporting(db, self.tokens, self.clock)
         self.caller: Caller
         self.tasks: list[asyncio.Task[None]] = []
 

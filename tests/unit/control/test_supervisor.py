@@ -40,7 +40,7 @@ async def test_a_job_travels_and_every_step_is_in_its_history(plane: Plane) -> N
     assert (done.state, done.exit_code, done.site, done.node) == (JobState.COMPLETED, 0, "here", "fake-1")
     states = [event.after for event in await plane.jobs.history(plane.caller, job.id) if event.noun == "job"]
     assert states == ["QUEUED", "STAGING", "PENDING", "RUNNING", "COMPLETED"]
-    (series,) = await plane.jobs.metrics(plane.caller, job.id)
+    (series,) = await plane.measurements.series(plane.caller, job.id)
     assert [point.value for point in series.points] == [0.5]
 
 
@@ -122,7 +122,7 @@ async def test_what_vanished_is_lost_fenced_and_tried_again(plane: Plane) -> Non
     attempts = await plane.jobs.attempts(plane.caller, job.id)
     assert attempts[0].reason is Reason.LOST
     with pytest.raises(Unauthenticated):
-        await plane.jobs.report(first, plane.tokens.token(first), 0, b"")
+        await plane.reporting.report(first, plane.tokens.token(first), 0, b"")
 
 
 async def test_out_of_memory_is_tried_again_with_more(plane: Plane) -> None:
@@ -242,13 +242,13 @@ async def test_reports_pushed_and_polled_count_once(plane: Plane) -> None:
     for step in range(20):
         site.report(key, "metrics", values={"loss": float(step)}, step=step)
         text = bytes(site.attempts[key].reports)
-        wanted = await plane.jobs.report(key, token, 0, text)
+        wanted = await plane.reporting.report(key, token, 0, text)
         assert wanted == len(text)
     with pytest.raises(Unauthenticated):
-        await plane.jobs.report(key, "wrong", 0, b"")
+        await plane.reporting.report(key, "wrong", 0, b"")
     site.finish(key)
     await plane.done(job.id)
-    (series,) = await plane.jobs.metrics(plane.caller, job.id)
+    (series,) = await plane.measurements.series(plane.caller, job.id)
     assert [point.value for point in series.points] == [float(step) for step in range(20)]
 
 
@@ -260,7 +260,7 @@ async def test_an_end_that_was_pushed_is_followed_by_the_supervisor(plane: Plane
     site.hold("poll")  # the site's own way is slow
     site.start(key)
     site.finish(key)
-    await plane.jobs.report(key, plane.tokens.token(key), 0, bytes(site.attempts[key].reports))
+    await plane.reporting.report(key, plane.tokens.token(key), 0, bytes(site.attempts[key].reports))
     (done,) = await plane.done(job.id)
     assert done.state is JobState.COMPLETED
 
@@ -273,7 +273,7 @@ async def test_an_end_that_was_pushed_is_tried_again_though_the_site_is_slow(pla
     release = site.hold("poll")
     site.start(first)
     site.finish(first, exit_code=1)
-    await plane.jobs.report(first, plane.tokens.token(first), 0, bytes(site.attempts[first].reports))
+    await plane.reporting.report(first, plane.tokens.token(first), 0, bytes(site.attempts[first].reports))
     second = await plane.placed(job.id, site, attempts=2)
     site.start(second)
     site.finish(second)
@@ -326,7 +326,7 @@ async def test_a_site_that_was_away_is_asked_again_though_nothing_of_ours_is_the
     site.finish(key)
     polls = site.calls["poll"]
     await site.called("poll", polls + 1)
-    await plane.jobs.report(key, plane.tokens.token(key), 0, bytes(site.attempts[key].reports))
+    await plane.reporting.report(key, plane.tokens.token(key), 0, bytes(site.attempts[key].reports))
     await plane.done(job.id)
     later = await plane.submit()
     await plane.until(lambda view: view.reason is Reason.SITE_UNREACHABLE, later.id)

@@ -26,6 +26,10 @@ def test_returns_are_found_out():
     def hinted(x) -> tuple[int, str]:
         return 1, "a"
 
+    @task
+    def written(x) -> (int, str):
+        return 1, "a"
+
     @task(returns=(int, str, float))
     def three(x):
         return 1, "a", 2.0
@@ -34,7 +38,7 @@ def test_returns_are_found_out():
     def text(x):
         return 1, 2
 
-    assert [t.shape.returns for t in (nothing, bare, something, hinted, three, text)] == [0, 0, 1, 2, 3, 2]
+    assert [t.shape.returns for t in (nothing, bare, something, hinted, written, three, text)] == [0, 0, 1, 2, 2, 3, 2]
 
 
 def test_a_method_changes_its_object_unless_it_says_not():

@@ -65,7 +65,6 @@ def test_a_plan_says_where_and_why_and_what_moves() -> None:
 
 
 def test_a_picture_has_each_step_below_what_it_waits_for() -> None:
-    assert drawing.layers(GRAPH) == [["make"], ["use"]]
     assert drawing.waits(GRAPH) == [
         {"step": "make", "after": [], "scatter": True},
         {"step": "use", "after": ["make"], "scatter": False},

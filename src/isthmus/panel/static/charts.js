@@ -80,6 +80,23 @@
     return uPlot.join(list.map((one) => [one.x, one.y]));
   }
 
+  function bars(list, show) { // one value of each and no curve: beside each other, all from nought on
+    const most = Math.max(...list.map((one) => Math.abs(one.y[0])));
+    return list.map((one) => {
+      const row = document.createElement("div"), bar = document.createElement("i"), label = document.createElement("bdi"), value = document.createElement("span");
+      row.className = "bar";
+      label.textContent = one.label;
+      value.textContent = show(one.y[0]);
+      bar.style.width = `${most ? (100 * Math.abs(one.y[0])) / most : 0}%`;
+      bar.style.background = one.colour;
+      bar.classList.toggle("below", one.y[0] < 0);
+      const track = document.createElement("span");
+      track.append(bar);
+      row.append(label, track, value);
+      return row;
+    });
+  }
+
   class Chart {
     constructor(figure, sources, options) {
       this.figure = figure;
@@ -120,10 +137,12 @@
       if (!list.some((one) => one.x.length > 1)) {
         this.plot?.destroy();
         this.plot = null;
-        const only = list.find((one) => one.x.length);
-        box.textContent = only ? `One value: ${units[this.unit](only.y[0])}` : "No values yet.";
+        this.figure.classList.add("short");
+        if (list.length > 1) box.replaceChildren(...bars(list, units[this.unit]));
+        else box.textContent = list.length ? `One value: ${units[this.unit](list[0].y[0])}` : "No values yet.";
         return;
       }
+      this.figure.classList.remove("short");
       if (!this.plot) box.textContent = "";
       this.plot?.destroy();
       const axis = { stroke: css("--muted"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), size: 4 }, font: "11px system-ui", size: 26 };

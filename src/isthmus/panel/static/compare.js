@@ -86,7 +86,17 @@
     canvas.height = height * ratio;
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    const left = 50, right = width - 60, top = 34, bottom = height - 24;
+    pen.font = "11px system-ui";
+    const left = Math.max(50, 10 + Math.max(...(axes[0].words ?? []).map((word) => pen.measureText(word.slice(0, 14)).width)));
+    const right = width - 60, bottom = height - 24;
+    const room = (right - left) / (axes.length - 1) - 8;
+    const rows = axes.some((axis) => pen.measureText(axis.name).width > room) ? 2 : 1; // names that would touch stand in two rows
+    const top = 20 + 14 * rows;
+    const short = (text) => {
+      let kept = text;
+      while (kept.length > 3 && pen.measureText(kept).width > rows * room) kept = `${kept.slice(0, -2)}…`;
+      return kept;
+    };
     const x = (n) => left + ((right - left) * n) / (axes.length - 1);
     const colour = axes[Number(by.value)];
     lines = jobs.map((_, j) => axes.map((axis, n) => (axis.values[j] == null ? null : [x(n), bottom - (bottom - top) * axis.at(axis.values[j])])));
@@ -100,7 +110,6 @@
     });
     pen.globalAlpha = 1;
     pen.lineWidth = 1;
-    pen.font = "11px system-ui";
     axes.forEach((axis, n) => {
       pen.strokeStyle = css("--line-strong");
       pen.beginPath();
@@ -109,7 +118,7 @@
       pen.stroke();
       pen.textAlign = "center";
       pen.fillStyle = css("--ink");
-      pen.fillText(axis.name.length > 18 ? `${axis.name.slice(0, 17)}…` : axis.name, x(n), 14);
+      pen.fillText(short(axis.name), x(n), 14 + 14 * (n % rows));
       pen.fillStyle = css("--muted");
       const ends = axis.words ? axis.words.map((word, i) => [word, bottom - (bottom - top) * axis.at(i)]) : [[show(axis.low), bottom], [show(axis.high), top]];
       pen.textAlign = n === axes.length - 1 ? "left" : "right";

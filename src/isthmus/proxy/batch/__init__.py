@@ -93,17 +93,6 @@ class Native(namedtuple("Native", "text why message exit_code signal nodes")):
 Answer = namedtuple("Answer", "jobs others")
 
 
-def open_system(name: str, workdir, options: dict):
-    """What runs the jobs of a site: the keeper for ``process``, else the batch system's module."""
-    if name == "process":
-        from isthmus.proxy.batch.process import Process
-
-        return Process(workdir, options)
-    from isthmus.proxy.scheduled import Scheduled
-
-    return Scheduled(find_module(name), workdir, options)
-
-
 def find_module(name):
     """The module of the batch system ``name``; ProxyError ``bad-request`` if the archive has none of that name."""
     if not re.match(r"^[a-z][a-z0-9_]*$", name):

@@ -68,10 +68,10 @@ def run(task: Any, sent: bytes, *given: Any) -> Any:
     nothing = [Failed()] * count
     if any(type(value) is Failed for value in given):
         return (_SKIPPED, *nothing)
-    body = body_of(task)
     filled: Sequence[Any] = args
     keywords: dict[str, Any] = {}
     try:
+        body = body_of(task)
         described = None
         inputs = [_own(value) for value in given]
         if encoding is not None:
@@ -355,7 +355,8 @@ class RayEngine:
         return waiter.block(timeout_s)
 
     def pack(self, value: Any) -> Any:
-        if getattr(value, "nbytes", 0) <= _SMALL:
+        size = getattr(value, "nbytes", 0)
+        if not isinstance(size, int) or size <= _SMALL:  # a class of arrays has no size, and small ones do
             data = self._ray.cloudpickle.dumps(value, 5)
             if len(data) <= _SMALL:
                 return ("bytes", data)

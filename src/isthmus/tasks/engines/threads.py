@@ -203,9 +203,6 @@ class Threads:
 
     def _run(self, node: Node) -> None:
         task = node.function
-        body = self._bodies.get(task.number)
-        if body is None:
-            body = self._bodies[task.number] = body_of(task)
         self._program.here.inside = True
         begin = time.perf_counter()
         stretch = self._running[node]
@@ -218,6 +215,9 @@ class Threads:
             args: Sequence[Any] = ()
             keywords: dict[str, Any] = {}
             try:
+                body = self._bodies.get(task.number)
+                if body is None:
+                    body = self._bodies[task.number] = body_of(task)
                 inputs = [version.value for version in node.inputs or ()]
                 encoding = node.encoding
                 args, keywords = arguments(node.args, encoding, inputs, lambda tree: fill(tree, inputs))

@@ -6,7 +6,7 @@ from typing import Any
 
 from isthmus.tasks.declaration import Task
 from isthmus.tasks.kinds.command import CommandFailed, Streams, execute
-from isthmus.tasks.kinds.words import fill, given
+from isthmus.tasks.kinds.words import fill, given, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,7 @@ class Around:
 
     def run(self, task: Task, values: dict[str, Any]) -> None:
         """Run it. CommandFailed where it fails, and that is the task's failure."""
-        import shlex
-
-        command = [fill(self.binary, values, task), *shlex.split(fill(self.args, values, task))]
+        command = [fill(self.binary, values, task), *listed(self.args, values, task, "")]
         try:
             execute(task, command, Streams(), fail=self.fail_by_exit_value)
         except CommandFailed:

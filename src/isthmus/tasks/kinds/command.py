@@ -16,7 +16,7 @@ from typing import Any
 from isthmus.tasks.declaration import Task, place_of
 from isthmus.tasks.directions import DEFAULT, FILE, STDERR, STDIN, STDOUT
 from isthmus.tasks.failures import TaskError
-from isthmus.tasks.kinds.words import fill, given, show
+from isthmus.tasks.kinds.words import fill, given, listed, placed, show
 
 LEFT_OUT = "#"
 _TAIL = 2000  # characters of a failed command's output that its error shows
@@ -35,12 +35,14 @@ class Streams:
     stderr: tuple[str, str] = ("", "")
 
 
-def words(task: Task, values: Mapping[str, Any], args: str = "") -> tuple[list[str], Streams]:
-    """The arguments of the command, and its streams."""
+def words(
+    task: Task, values: Mapping[str, Any], args: str = "", folder: str | None = None
+) -> tuple[list[str], Streams]:
+    """The arguments of the command, and its streams. With `folder`, `args` may have wildcards for what is there."""
     found: list[str] = []
     stdin, stdout, stderr = "", ("", ""), ("", "")
     if args:
-        found += shlex.split(fill(args, values, task))
+        found += listed(args, values, task, folder)
     for name, value in values.items():
         how = task.shape.parameters.get(name, DEFAULT)
         if how.stdio:
@@ -127,13 +129,13 @@ class Binary:
     working_dir: str = ""
     fail_by_exit_value: bool = True
 
-    def command(self, task: Task, values: Mapping[str, Any]) -> tuple[list[str], Streams, str]:
-        """The command, its streams, and the folder that it runs in."""
-        arguments, streams = words(task, values, self.args)
+    def command(self, task: Task, values: Mapping[str, Any], *, here: bool = True) -> tuple[list[str], Streams, str]:
+        """The command, its streams, and the folder that it runs in. `here`: which has this machine's files."""
         folder = fill(self.working_dir, values, task) if self.working_dir else ""
+        arguments, streams = words(task, values, self.args, folder if here else None)
         return [fill(self.binary, values, task), *arguments], streams, folder
 
     def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
-        command, streams, folder = self.command(task, given(task, args, kwargs))
+        command, streams, folder = self.command(task, placed(task, given(task, args, kwargs), self.working_dir))
         return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value))

@@ -17,7 +17,8 @@ from typing import Any
 from isthmus.domain.errors import Invalid, nearest
 from isthmus.tasks.declaration import Task, place_of
 from isthmus.tasks.kinds.command import Binary, Streams, execute, outcome
-from isthmus.tasks.kinds.words import fill, given
+from isthmus.tasks.kinds.mpi import Mpi, take
+from isthmus.tasks.kinds.words import fill, given, listed, placed
 
 ENGINES = {
     "DOCKER": ("docker",),
@@ -43,15 +44,24 @@ class Container:
         values = given(task, args, kwargs)
         program = find(self.engine, task)
         image = fill(self.image, values, task)
-        options = fill(self.options, values, task).split()
+        options = listed(self.options, values, task)
         mounts = {os.getcwd(), *(os.path.dirname(os.path.abspath(path)) for path in _files(task, values))}
         if isinstance(self.inner, Binary):
-            command, streams, folder = self.inner.command(task, values)
+            command, streams, folder = self.inner.command(task, placed(task, values, self.inner.working_dir))
             folder = os.path.abspath(folder) if folder else os.getcwd()
             wrapped = wrap(program, image, command, {*mounts, folder}, folder, options)
             return outcome(task, execute(task, wrapped, streams, fail=self.inner.fail_by_exit_value))
+        if isinstance(self.inner, Mpi) and self.inner.binary:
+            start, command, streams, folder = self.inner.command(task, placed(task, values, self.inner.working_dir))
+            folder = os.path.abspath(folder) if folder else os.getcwd()
+            wrapped = [*start, *wrap(program, image, command, {*mounts, folder}, folder, options)]
+            env = self.inner.environment(task, values)
+            return outcome(task, execute(task, wrapped, streams, fail=self.inner.fail_by_exit_value, env=env))
         if self.inner is not None:
-            raise Invalid(f"{task.name}: @container takes a @binary or the function.", place=place_of(task.function))
+            raise Invalid(
+                f"{task.name}: @container takes a @binary, an @mpi program or the function.",
+                place=place_of(task.function),
+            )
         return self._function(task, program, image, mounts, options, args, kwargs)
 
     def _function(
@@ -74,13 +84,11 @@ class Container:
             execute(task, command, Streams())
             with open(os.path.join(place, "result"), "rb") as file:
                 value, after, named = pickle.load(file)
-        from isthmus.tasks.kinds.mpi import _take
-
         for name in task.shape.written:
             if name in task.shape.index and task.shape.index[name] < len(args):
-                _take(args[task.shape.index[name]], after[task.shape.index[name]])
+                take(args[task.shape.index[name]], after[task.shape.index[name]])
             elif name in kwargs:
-                _take(kwargs[name], named[name])
+                take(kwargs[name], named[name])
         return value
 
 

@@ -7,15 +7,16 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from isthmus.domain.errors import Invalid
+from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import Task, place_of
 from isthmus.tasks.kinds.command import Streams, execute, outcome, words
-from isthmus.tasks.kinds.words import fill, given, whole
+from isthmus.tasks.kinds.words import fill, given, listed, placed, whole
 
 
-def launcher(runner: str, ranks: int, flags: str, per_node: int = 0) -> list[str]:
+def launcher(runner: str, ranks: int, flags: Sequence[str] = (), per_node: int = 0) -> list[str]:
     """The command line that starts so many ranks."""
     name = os.path.basename(runner)
     command = [runner, "-n", str(ranks)]
@@ -26,7 +27,7 @@ def launcher(runner: str, ranks: int, flags: str, per_node: int = 0) -> list[str
             command.append("--allow-run-as-root")
     if per_node and name == "srun":
         command += ["--ntasks-per-node", str(per_node)]
-    return command + flags.split()
+    return [*command, *flags]
 
 
 def _is_open_mpi(runner: str) -> bool:
@@ -38,6 +39,7 @@ def _is_open_mpi(runner: str) -> bool:
 class Mpi:
     """See the module. `layouts`: which part of a collection each rank of the function gets."""
 
+    COUNTS: ClassVar = ("processes",)
     runner: str = "mpirun"
     binary: str = ""
     args: str = ""
@@ -52,29 +54,50 @@ class Mpi:
     def ranks(self, task: Task, values: Mapping[str, Any]) -> int:
         """How many ranks."""
         count = whole(self.processes, values, task, "processes")
-        if str(self.scale_by_cu).lower() == "true":
-            from isthmus.tasks.constraints import units
-
+        if self._scales:
             count *= units(task, values, sys.maxsize)
         return count
 
     def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:
         """Start the ranks and wait for their end."""
-        values = given(task, args, kwargs)
-        ranks = self.ranks(task, values)
-        per_node = whole(self.processes_per_node, values, task, "processes_per_node") if self.processes_per_node else 0
-        start = launcher(fill(self.runner, values, task), ranks, fill(self.flags, values, task), per_node)
-        folder = fill(self.working_dir, values, task) if self.working_dir else ""
+        values = placed(task, given(task, args, kwargs), self.working_dir)
         if not self.binary:
-            return self._function(task, start, ranks, values, folder)
-        arguments, streams = words(task, values, self.args)
-        command = [*start, fill(self.binary, values, task), *arguments]
-        return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value))
+            return self._function(task, values)
+        start, command, streams, folder = self.command(task, values)
+        env = self.environment(task, values)
+        whole_command = [*start, *command]
+        return outcome(
+            task, execute(task, whole_command, streams, folder=folder, fail=self.fail_by_exit_value, env=env)
+        )
 
-    def _function(self, task: Task, start: list[str], ranks: int, values: dict[str, Any], folder: str) -> Any:
-        """Each rank calls the function; the task returns what they all return, or what rank 0 does."""
+    def command(self, task: Task, values: Mapping[str, Any]) -> tuple[list[str], list[str], Streams, str]:
+        """What starts the ranks, what each is, their streams, and the folder that they run in."""
+        folder = self._folder(task, values)
+        arguments, streams = words(task, values, self.args, folder)
+        return self._start(task, values), [fill(self.binary, values, task), *arguments], streams, folder
+
+    def _start(self, task: Task, values: Mapping[str, Any]) -> list[str]:
+        per_node = whole(self.processes_per_node, values, task, "processes_per_node") if self.processes_per_node else 0
+        flags = listed(self.flags, values, task)
+        return launcher(fill(self.runner, values, task), self.ranks(task, values), flags, per_node)
+
+    def _folder(self, task: Task, values: Mapping[str, Any]) -> str:
+        return fill(self.working_dir, values, task) if self.working_dir else ""
+
+    def environment(self, task: Task, values: Mapping[str, Any]) -> dict[str, str]:
+        """The environment of the ranks: the task's processors are each rank's threads, unless they are more ranks."""
+        threads = 1 if self._scales else units(task, values, sys.maxsize)
+        return {**os.environ, "OMP_NUM_THREADS": str(max(1, threads))} if task.constraints else {**os.environ}
+
+    @property
+    def _scales(self) -> bool:
+        return str(self.scale_by_cu).lower() == "true"
+
+    def _function(self, task: Task, values: dict[str, Any]) -> Any:
+        """Each rank calls the function; the task returns a list of what they return, by rank."""
         from isthmus.tasks.kinds import rank
 
+        ranks = self.ranks(task, values)
         with tempfile.TemporaryDirectory(prefix="isthmus-mpi-") as place:
             with open(os.path.join(place, "call"), "wb") as file:
                 file.write(rank.packed(task, values))
@@ -82,22 +105,21 @@ class Mpi:
                 own = {name: part(values[name], layout, number, ranks) for name, layout in self.layouts.items()}
                 with open(os.path.join(place, f"layout-{number}"), "wb") as file:
                     pickle.dump(own, file)
-            env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-            command = [*start, sys.executable, "-m", "isthmus.tasks.kinds.rank", place]
-            execute(task, command, Streams(), folder=folder, env=env)
+            env = {**self.environment(task, values), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            command = [*self._start(task, values), sys.executable, "-m", "isthmus.tasks.kinds.rank", place]
+            execute(task, command, Streams(), folder=self._folder(task, values), env=env)
             results = []
             for number in range(ranks):
                 with open(os.path.join(place, f"result-{number}"), "rb") as file:
                     results.append(pickle.load(file))
         changed = results[0][1]
         for name, value in changed.items():
-            _take(values[name], value)
-        returned = [result for result, _ in results]
-        return returned if isinstance(task.shape.returns, int) and task.shape.returns > 1 else returned[0]
+            take(values[name], value)
+        return [result for result, _ in results]
 
 
-def _take(old: Any, new: Any) -> None:
-    """What rank 0 has changed in place is changed here."""
+def take(old: Any, new: Any) -> None:
+    """What another process has changed in place is changed here."""
     if isinstance(old, list):
         old[:] = new
     elif isinstance(old, dict):
@@ -110,12 +132,15 @@ def _take(old: Any, new: Any) -> None:
 
 
 def part(values: Sequence[Any], layout: Mapping[str, int], rank: int, ranks: int) -> Any:
-    """What a rank gets of a collection: its blocks, each of `block_length` elements, `stride` apart."""
+    """What a rank gets of a collection: its blocks, each of `block_length` elements, `stride` apart.
+
+    Blocks are dealt out one by one, as cards are; where none gets two, a rank has its block itself instead of a list.
+    """
     length, stride = int(layout.get("block_length", 1)), int(layout.get("stride", 1))
     count = int(layout.get("block_count", 0)) or len(values) // max(1, stride)
     each = -(-count // ranks)
     blocks = []
-    for block in range(rank * each, min(count, (rank + 1) * each)):
+    for block in range(rank, count, ranks):
         begin = block * stride
         piece = list(values[begin : begin + length])
         blocks.append(piece[0] if length == 1 and len(piece) == 1 else piece)
@@ -134,19 +159,17 @@ class MpmdMpi:
 
     def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:
         """Start all and wait for their end."""
-        import shlex
-
-        values = given(task, args, kwargs)
+        values = placed(task, given(task, args, kwargs), self.working_dir)
         if not self.programs:
             raise Invalid(f"{task.name}: @mpmd_mpi names no programs.", place=place_of(task.function))
         runner = fill(self.runner, values, task)
+        folder = fill(self.working_dir, values, task) if self.working_dir else ""
         command: list[str] = []
         for number, program in enumerate(self.programs):
             ranks = whole(program.get("processes", 1), values, task, f"programs[{number}].processes")
-            start = launcher(runner, ranks, "")
+            start = launcher(runner, ranks)
             command += [":", *start[1:3]] if command else start
             arguments = program.get("args", program.get("params", ""))
-            command += [fill(program["binary"], values, task), *shlex.split(fill(arguments, values, task))]
+            command += [fill(program["binary"], values, task), *listed(arguments, values, task, folder)]
         _, streams = words(task, values, " ")
-        folder = fill(self.working_dir, values, task) if self.working_dir else ""
         return outcome(task, execute(task, command, streams, folder=folder, fail=self.fail_by_exit_value))

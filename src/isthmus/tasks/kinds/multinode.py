@@ -3,7 +3,7 @@
 import os
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from isthmus.tasks.constraints import units
 from isthmus.tasks.declaration import Task
@@ -14,6 +14,7 @@ from isthmus.tasks.kinds.words import given, whole
 class MultiNode:
     """See the module. All nodes are this machine, unless the program runs within an allocation of SLURM."""
 
+    COUNTS: ClassVar = ("computing_nodes",)
     computing_nodes: Any = 1
 
     def run(self, task: Task, *args: Any, **kwargs: Any) -> Any:

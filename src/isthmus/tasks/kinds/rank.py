@@ -6,13 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from isthmus.tasks.declaration import Task
+from isthmus.tasks.declaration import Task, importable
 
 
 def packed(task: Task, values: Mapping[str, Any]) -> bytes:
     """A call, for ranks: by name where the function can be imported, else by value."""
-    from isthmus.tasks.functions import importable
-
     if importable(task):
         return pickle.dumps((task, dict(values)), 5)
     import cloudpickle

@@ -18,6 +18,16 @@ def backend() -> Backend:
     return _backend
 
 
+def _before_fork() -> None:
+    # SQLite counts locks by process, and a child would believe that it has those of its parent.
+    rest = getattr(_backend, "rest", None)
+    if rest is not None and _of == os.getpid():
+        rest()
+
+
+os.register_at_fork(before=_before_fork)
+
+
 def use(place: Backend | str) -> None:
     """Keep objects there from now on: a back end, a folder or redis://. Workers follow where it is set before tasks."""
     global _backend, _of

@@ -63,6 +63,12 @@ class Embedded:
         self._drop(before)
         return before is not None
 
+    def rest(self) -> None:
+        """Close this thread's connection until it is needed again."""
+        connection = self._here.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
+
     def _database(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._here, "connection", None)
         if connection is None:

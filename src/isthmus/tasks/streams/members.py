@@ -7,7 +7,7 @@ Each gets a worker of its own while it lives: waiting for one another, they must
 import itertools
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus.domain.errors import Invalid
 from isthmus.tasks.graph import DONE, Node
@@ -15,7 +15,9 @@ from isthmus.tasks.groups import Waiter
 from isthmus.tasks.streams.broker import Broker
 from isthmus.tasks.streams.folder import Folder
 from isthmus.tasks.streams.queues import Queues
-from isthmus.tasks.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from isthmus.tasks.streams.stream import Stream
 
 _numbers = itertools.count(1)
 _lock = threading.Lock()
@@ -58,7 +60,7 @@ class Members:
             )
         return Queues(stuck=self._stuck)
 
-    def joined(self, node: Node, held: list[tuple[Stream, bool]]) -> None:
+    def joined(self, node: Node, held: list[tuple["Stream", bool]]) -> None:
         """The task was called with these streams: each, and whether it writes (locked).
 
         Raises Conflict where one that it would write is closed.

@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 from isthmus.domain.errors import Invalid
+from isthmus.layers import Boxes, layout
 from isthmus.tasks.graph import FAILED, Node
 
 _MOST = 3000  # more nodes than these are no picture
-_STEP_X, _STEP_Y, _RADIUS = 56, 70, 17
+_RADIUS = 17
+_CIRCLES = Boxes(wide=2 * _RADIUS, high=2 * _RADIUS, across=22, down=36, margin=14)
 _COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#76b7b2", "#edc948", "#9c755f", "#ff9da7", "#bab0ac")
 
 
@@ -61,21 +63,10 @@ class Drawing:
 
     def svg(self) -> str:
         """The picture: each layer holds what waits for the layer above."""
-        layer = dict.fromkeys(self.names, 0)
-        for a, b in self.edges:  # in the order of calls: what a node waits for comes before it
-            layer[b] = max(layer[b], layer[a] + 1)
-        rows: dict[int, list[int]] = {}
-        for number in self.names:
-            rows.setdefault(layer[number], []).append(number)
-        wide = max((len(row) for row in rows.values()), default=1)
-        place = {}
-        for depth, row in rows.items():
-            for slot, number in enumerate(row):
-                x = (wide - len(row)) * _STEP_X / 2 + slot * _STEP_X + _STEP_X / 2
-                place[number] = (x, depth * _STEP_Y + _STEP_Y / 2)
+        placed = layout(list(self.names), self.edges, _CIRCLES)
         colours = self._colours()
         legend = 24 * (len(colours) + bool(self.left_out))
-        width, height = max(wide * _STEP_X, 240), len(rows) * _STEP_Y
+        width, height = max(placed.width, 240), placed.height
         out = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + legend + 12}" '
             f'width="{width}" height="{height + legend + 12}" font-family="sans-serif" font-size="11">',
@@ -83,13 +74,12 @@ class Drawing:
             '<path d="M0,0 L7,3 L0,6 z" fill="#888"/></marker></defs>',
         ]
         for a, b in self.edges:
-            (x1, y1), (x2, y2) = place[a], place[b]
+            x1, y1, x2, y2 = placed.line(a, b)
             out.append(
-                f'<line x1="{x1:.0f}" y1="{y1 + _RADIUS:.0f}" x2="{x2:.0f}" y2="{y2 - _RADIUS:.0f}" '
-                'stroke="#888" marker-end="url(#to)"/>'
+                f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" stroke="#888" marker-end="url(#to)"/>'
             )
         for number, name in self.names.items():
-            x, y = place[number]
+            x, y = (corner + _RADIUS for corner in placed.places[number])
             border = ' stroke="#d62728" stroke-width="3"' if number in self.failed else ""
             title = html.escape(f"{name} ({number})")
             out.append(

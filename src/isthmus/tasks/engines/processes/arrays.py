@@ -16,14 +16,13 @@ from collections import OrderedDict
 from typing import Any
 
 from isthmus.tasks.engines.processes import values
+from isthmus.tasks.engines.processes.pages import Pages
 from isthmus.tasks.engines.processes.store import Store
 from isthmus.tasks.engines.processes.values import SHARED, Shared
 
 SMALLEST = 64 * 1024
 
 _PAGE = mmap.PAGESIZE
-# Of a page's entry in pagemap (Documentation/admin-guide/mm/pagemap.rst): present, swapped out, of a file.
-_PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
 # Of the size that glibc's malloc keeps before a chunk: it has a mapping of its own; and all flags.
 _IS_MMAPPED, _FLAGS = 2, 7
 _MAP_FIXED = 0x10
@@ -53,7 +52,7 @@ class Arrays:
         self._bytes = 0
         self._most = store.limit // 4
         self._libc = _libc()
-        self._pagemap = _open("/proc/self/pagemap") if self._libc is not None else -1
+        self._pages = Pages()
 
     def takes(self, value: Any) -> bool:
         """Whether the value is an array that is worth it."""
@@ -77,9 +76,7 @@ class Arrays:
     def close(self) -> None:
         """Keep nothing."""
         self._copies.clear()
-        if self._pagemap >= 0:
-            os.close(self._pagemap)
-            self._pagemap = -1
+        self._pages.close()
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -120,7 +117,13 @@ class Arrays:
 
     def _has_own_mapping(self, array: Any, address: int) -> bool:
         """Whether the array's memory is a chunk of glibc's malloc with a mapping of its own, and nothing else in it."""
-        if self._pagemap < 0 or array.base is not None or not array.flags.owndata or not array.flags.writeable:
+        if (
+            self._libc is None
+            or not self._pages.known
+            or array.base is not None
+            or not array.flags.owndata
+            or not array.flags.writeable
+        ):
             return False
         if array.nbytes < 16 * _PAGE or address % 16:
             return False
@@ -147,6 +150,7 @@ class Arrays:
         finally:
             os.close(file)
         if found == begin:
+            self._store.pin(copy.shared.name)
             copy.head = ctypes.string_at(copy.address, begin - copy.address)
             copy.tail = ctypes.string_at(end, copy.address + copy.size - end)
             copy.begin, copy.end = begin, end
@@ -164,22 +168,8 @@ class Arrays:
         return (
             self._libc.memcmp(address, copy.head, len(copy.head)) == 0
             and self._libc.memcmp(copy.end, copy.tail, len(copy.tail)) == 0
-            and not self._written(copy)
+            and not self._pages.written(copy.begin, copy.end)
         )
-
-    def _written(self, copy: _Copy) -> bool:
-        """Whether a page of the mapping is the program's own by now."""
-        import numpy as np
-
-        count = (copy.end - copy.begin) // _PAGE
-        data = os.pread(self._pagemap, count * 8, copy.begin // _PAGE * 8)
-        if len(data) != count * 8:
-            return True
-        entries = np.frombuffer(data, dtype=np.uint64)
-        present = (entries & np.uint64(_PRESENT)) != 0
-        of_file = (entries & np.uint64(_OF_FILE)) != 0
-        swapped = (entries & np.uint64(_SWAPPED)) != 0
-        return bool((swapped | (present & ~of_file)).any())
 
 
 def _libc() -> Any:
@@ -198,10 +188,3 @@ def _libc() -> Any:
     library.memcmp.restype = ctypes.c_int
     library.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
     return library if hasattr(library, "gnu_get_libc_version") else None
-
-
-def _open(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY)
-    except OSError:
-        return -1

@@ -41,6 +41,11 @@ class Hand:
         self.helps: list[int] = []  # depths of its tasks that wait for their own
         self.why: BaseException | None = None
 
+    def first(self) -> Any:
+        """What it runs, if it has been given anything: calls run in order."""
+        entry = next(iter(self.calls.values()), None)
+        return None if entry is None else entry[0]
+
     def takes_calls(self) -> bool:
         """Whether there is room for more calls of the program's own."""
         return self.alive and not self.leaving and not self.helps and (self.load < AHEAD_S or not self.calls)
@@ -48,3 +53,8 @@ class Hand:
     def takes_reserve(self) -> bool:
         """Whether one more call may stand behind the one that runs."""
         return self.alive and not self.leaving and not self.helps and len(self.calls) == 1 and not self.units
+
+
+def load_of(worker: Hand) -> float:
+    """The work that it has before it, in seconds."""
+    return worker.load

@@ -177,7 +177,7 @@ def _plain(encoding: Any) -> Any:
     if encoding is None:
         return None
     packed = [(where, values.wire_of(value)) for where, value in encoding.packed]
-    return (encoding.refs, packed, encoding.outs, encoding.keywords)
+    return (encoding.refs, packed, encoding.outs, encoding.keywords, encoding.written)
 
 
 def stored(store: Any, code: int, payload: Any) -> list[Any]:

@@ -63,7 +63,7 @@ class Post:
         sent = None
         if encoding is not None:
             packed = [(where, values.wire_of(value)) for where, value in encoding.packed] if encoding.packed else ()
-            sent = (encoding.refs, packed, encoding.outs, encoding.keywords)
+            sent = (encoding.refs, packed, encoding.outs, encoding.keywords, encoding.written)
         return (node.id, self._key(task, worker), returns, node.args, sent, inputs, made, 0)
 
     def errand(self, worker: Hand, errand: Errand) -> tuple[Any, ...]:

@@ -142,8 +142,11 @@ def wire_of(stored: Any) -> tuple[Any, ...]:
     return NOTHING if stored is None else stored
 
 
-def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any:
-    """The value; leaves in it become these inputs."""
+def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = (), *, to_change: bool = False) -> Any:
+    """The value; leaves in it become these inputs. `to_change`: large buffers are read, not mapped.
+
+    A mapping's pages are copied one by one as they are written, which costs several times as much.
+    """
     kind = wire[0]
     if kind == PLAIN_:
         return wire[1]
@@ -152,7 +155,7 @@ def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any
     try:
         if kind == PICKLED:
             return pickle.loads(wire[1])
-        buffers = store.open(wire[2], wire[3])
+        buffers = (store.read if to_change else store.open)(wire[2], wire[3])
         if wire[1]:
             return pickle.loads(wire[1], buffers=buffers)
         return pickle.loads(buffers[0], buffers=buffers[1:])

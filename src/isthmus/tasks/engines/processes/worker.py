@@ -18,6 +18,7 @@ from typing import Any
 from isthmus.tasks.calls import PLAIN, Encoding, arguments, results
 from isthmus.tasks.current import install
 from isthmus.tasks.engines.processes import values, wire
+from isthmus.tasks.engines.processes.mappings import has_children
 from isthmus.tasks.engines.processes.store import Store
 from isthmus.tasks.failures import TaskError, noted, portable
 from isthmus.tasks.functions import body_of, of_key
@@ -26,6 +27,7 @@ from isthmus.tasks.settings import Settings
 from isthmus.tasks.watch import unwatched
 
 _FLUSH_S = 0.001
+_AROUND = "its arguments could not be read, or what it returned or changed can't be sent back."
 
 
 class Worker:
@@ -34,6 +36,8 @@ class Worker:
     def __init__(self, line: socket.socket, bell: socket.socket, store: Store, number: int) -> None:
         self.number = number
         self.store = store
+        assert store.mappings is not None
+        self._mappings = store.mappings
         self.depth = 0  # of the call that runs
         self._idle = False  # no call is running or queued: what is known for calls is not needed any more
         self.stacked = 0  # calls that run while others wait below them
@@ -101,59 +105,20 @@ class Worker:
     # -- calls -------------------------------------------------------------------------------------------------
 
     def _run(self, call: tuple[Any, ...]) -> None:
-        number, key, returns, args, encoding, inputs, outputs, self.depth = call
-        begin = perf_counter()
-        try:
-            body = self._functions.get(key)
-            if body is None:
-                body = self._functions[key] = body_of(of_key(key))
-            given: list[Any] = []
-            if inputs is not None:
-                known, own = self._known, self._own
-                for version in inputs:
-                    stored = known.get(version)
-                    if stored is None:
-                        stored = own.get(version)
-                        if stored is None:
-                            self._results.append((number, wire.SKIPPED, None, 0.0))
-                            return
-                    given.append(values.load(self.store, stored))
-            keywords: dict[str, Any] = {}
-            if encoding is not None or given:
-                encoding = Encoding(*encoding) if encoding is not None else None
-                args, keywords = arguments(args, encoding, given, lambda packed: values.load(self.store, packed, given))
-            try:
-                value = body(*args, **keywords)
-                if self.nested.used:
-                    value, args, keywords = self.nested.settled(value, args, keywords, encoding)
-            except BaseException as error:
-                name = getattr(body, "__qualname__", None) or getattr(getattr(body, "func", None), "__qualname__", "?")
-                noted(error, f"{getattr(body, '__module__', '')}.{name}", args, keywords)
-                if self.nested.used:
-                    self.nested.left_behind()
-                raise
-            if returns == 1 and encoding is None:
-                kind = type(value)
-                if kind in PLAIN and (kind not in (str, bytes) or len(value) < 4096):
-                    code, payload, made = wire.ONE, value, [(values.PLAIN_, value)]
-                else:
-                    made = [values.dump(self.store, value)]
-                    code, payload = wire.MANY, made
-            elif returns == 0 and encoding is None:
-                code, payload, made = wire.NONE, None, []
-            else:
-                found = results(value, returns, encoding, args, keywords, getattr(body, "__qualname__", "The task"))
-                made = [values.dump(self.store, item) for item in found]
-                code, payload = wire.MANY, made
-        except BaseException as error:  # noqa: BLE001  (a user's SystemExit, too, is the task's own end)
-            if isinstance(error, SystemExit | KeyboardInterrupt):
-                error = TaskError(f"The task ended with {type(error).__name__}: {error}")
-            self._results.append((number, wire.RAISED, portable(error), perf_counter() - begin))
-            self._done += 1
+        number, _, _, _, _, _, outputs, self.depth = call
+        mappings = self._mappings
+        before, mappings.opened = mappings.opened, []
+        code, payload, made, seconds = self._ended(call)
+        # What the call was given is gone by now, unless somebody keeps it.
+        if mappings.opened:
+            mappings.settle(self.store.pin, shared=has_children())
+        mappings.opened = before
+        self._results.append((number, code, payload, seconds))
+        if code == wire.SKIPPED:
             return
-        now = perf_counter()
-        self._results.append((number, code, payload, now - begin))
         self._done += 1
+        if code == wire.RAISED:
+            return
         if outputs is not None:
             own = self._own
             if type(outputs) is int:
@@ -163,8 +128,62 @@ class Worker:
                 for version, stored in zip(outputs, made, strict=True):
                     own[version] = stored
                     self._own_order.append((self._done, version))
-        if now - self._flushed > _FLUSH_S:
+        if perf_counter() - self._flushed > _FLUSH_S:
             self.flush()
+
+    def _ended(self, call: tuple[Any, ...]) -> tuple[int, Any, list[Any], float]:
+        """Run the call: how it ended, what is sent of that, the wire form of each output, and the seconds it took."""
+        _, key, returns, args, encoding, inputs, _, _ = call
+        begin = perf_counter()
+        try:
+            body = self._functions.get(key)
+            if body is None:
+                body = self._functions[key] = body_of(of_key(key))
+            given: list[Any] = []
+            keywords: dict[str, Any] = {}
+            described = Encoding(*encoding) if encoding is not None else None
+            if inputs is not None:
+                known, own = self._known, self._own
+                read = len(inputs) - (described.written if described is not None else 0)
+                for place, version in enumerate(inputs):
+                    stored = known.get(version)
+                    if stored is None:
+                        stored = own.get(version)
+                        if stored is None:
+                            return wire.SKIPPED, None, [], 0.0
+                    given.append(values.load(self.store, stored, to_change=place >= read))
+            if described is not None or given:
+                args, keywords = arguments(
+                    args, described, given, lambda packed: values.load(self.store, packed, given)
+                )
+            try:
+                value = body(*args, **keywords)
+                if self.nested.used:
+                    value, args, keywords = self.nested.settled(value, args, keywords, described)
+            except BaseException as error:
+                name = getattr(body, "__qualname__", None) or getattr(getattr(body, "func", None), "__qualname__", "?")
+                noted(error, f"{getattr(body, '__module__', '')}.{name}", args, keywords)
+                if self.nested.used:
+                    self.nested.left_behind()
+                raise
+            if returns == 1 and described is None:
+                kind = type(value)
+                if kind in PLAIN and (kind not in (str, bytes) or len(value) < 4096):
+                    return wire.ONE, value, [(values.PLAIN_, value)], perf_counter() - begin
+                made = [values.dump(self.store, value)]
+            elif returns == 0 and described is None:
+                return wire.NONE, None, [], perf_counter() - begin
+            else:
+                found = results(value, returns, described, args, keywords, getattr(body, "__qualname__", "The task"))
+                made = [values.dump(self.store, item) for item in found]
+            return wire.MANY, made, made, perf_counter() - begin
+        except BaseException as error:  # noqa: BLE001  (a user's SystemExit, too, is the task's own end)
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                error = TaskError(f"The task ended with {type(error).__name__}: {error}")
+            elif not hasattr(error, "__notes__"):  # the function itself has not raised it
+                name = f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', '?')}"
+                error.add_note(f"In task {name}: {_AROUND}")
+            return wire.RAISED, portable(error), [], perf_counter() - begin
 
     def run_nested(self) -> bool:
         """Run one of the calls that have come while a task waits. False where there is none."""
@@ -199,7 +218,9 @@ class Worker:
         self._flushed = perf_counter()
         if self._results:
             with self._sending:
-                ready, self._results = self._results, []
+                # What the working thread adds meanwhile stays for the next time.
+                ready = self._results[:]
+                del self._results[: len(ready)]
                 if ready:
                     _output()
                     self._line.sendall(wire.frame((wire.RESULTS, ready)))
@@ -269,7 +290,7 @@ def main(line: socket.socket, bell: socket.socket, store: Store, number: int, se
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         limit(1)
-        worker = Worker(line, bell, store.in_this_process(), number)
+        worker = Worker(line, bell, store.of_worker(number), number)
 
         def nested(program: Any) -> Any:
             worker.nested = Nested(program, worker)

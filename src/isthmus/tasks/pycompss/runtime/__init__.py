@@ -1,0 +1,1 @@
+"""The part of `pycompss.runtime` that programs name."""

@@ -1,0 +1,5 @@
+"""`Future`, for `isinstance`."""
+
+from isthmus.tasks.futures import Future
+
+__all__ = ["Future"]
