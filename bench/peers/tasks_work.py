@@ -26,6 +26,10 @@ def multiply(a: Any, b: Any, c: Any) -> Any:
     return c + a @ b
 
 
+def multiply_into(a: Any, b: Any, c: Any) -> None:
+    c += a @ b
+
+
 def total(a: Any, i: int) -> float:
     return float(a[:: 1000 + i].sum())
 
@@ -51,12 +55,13 @@ class Side:
 
 class Ours(Side):
     def __init__(self, engine: str) -> None:
-        from isthmus.tasks import start, task
+        from isthmus.tasks import INOUT, start, task
 
         self.tasks: dict[Any, Any] = {}
         for function in (increment, multiply, total):
             self.tasks[function] = task(returns=1)(function)
         self.tasks[noop] = task(returns=0)(noop)
+        self.tasks[multiply_into] = task(c=INOUT)(multiply_into)
         start(engine=engine, workers=WORKERS)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -214,6 +219,27 @@ def matmul(on: Side, n: int, size: int) -> float:
     return seconds
 
 
+def matmul_inout(on: Side, n: int, size: int) -> float:
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    a = [[rng.random((size, size)) for _ in range(n)] for _ in range(n)]
+    b = [[rng.random((size, size)) for _ in range(n)] for _ in range(n)]
+    c = [[np.zeros((size, size)) for _ in range(n)] for _ in range(n)]
+    warm = np.zeros((8, 8))
+    on.call(multiply_into, a[0][0][:8, :8], b[0][0][:8, :8], warm)
+    on.wait([warm])
+    begin = time.perf_counter()
+    for k in range(n):
+        for i in range(n):
+            for j in range(n):
+                on.call(multiply_into, a[i][k], b[k][j], c[i][j])
+    on.wait(c)
+    seconds = time.perf_counter() - begin
+    assert np.allclose(c[0][0], sum(a[0][k] @ b[k][0] for k in range(n)))
+    return seconds
+
+
 def array(on: Side, readers: int) -> float:
     import numpy as np
 
@@ -267,6 +293,8 @@ def main() -> None:
         print(chain(on, 1_000))
     elif CASE == "matmul_s":
         print(matmul(on, 8, 512))
+    elif CASE == "matmul_inout_s":
+        print(matmul_inout(on, 8, 512))
     elif CASE == "array_s":
         print(array(on, 20))
     elif CASE == "peak_mb":

@@ -724,6 +724,17 @@ def test_a_killed_worker_is_replaced_and_its_task_runs_again(apart, tmp_path):
     assert wait_on(quick) == [number + 1 for number in range(200)]
 
 
+def test_the_process_that_forks_workers_is_replaced_when_it_is_killed(processes):
+    for _ in range(2):
+        assert wait_on(add(1)) == 2
+        with open(f"/proc/{running().engine.pids()[0]}/stat") as file:
+            forks_them = int(file.read().rpartition(")")[2].split()[1])
+        naps = [slow_one(0.05) for _ in range(8)]
+        os.kill(forks_them, signal.SIGKILL)
+        assert wait_on(naps) == [0.05] * 8
+        assert wait_on([add(number) for number in range(100)]) == list(range(1, 101))
+
+
 def test_native_faults_end_in_the_policy(processes):
     @task(returns=1)
     def faults():

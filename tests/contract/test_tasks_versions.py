@@ -262,23 +262,21 @@ def test_memory_serves_again(processes):
     assert len(names) < 12, names
 
 
-def test_an_array_is_changed_in_the_file_of_its_next_version():
+def test_what_is_to_be_changed_is_read_into_memory_of_its_own():
     store = Store.create()
     try:
         here = store.of_worker(0)
-        first = values.own(store, values.dump(store, np.arange(float(SIZE))))
-        copies = []
-        array = values.load_to_change(here, first.wire, copies)
-        array += 1
-        second = values.own(store, values.dump(here, array, copies))
-        assert second.name == copies[0].name and copies[0].used
-        assert (values.load(here, first.wire) == np.arange(float(SIZE))).all()
-        assert (values.load(here, second.wire) == np.arange(float(SIZE)) + 1).all()
-        # What the task leaves instead is written as ever.
-        copies = []
-        array = values.load_to_change(here, first.wire, copies)
-        third = values.own(store, values.dump(here, array[1:].copy(), copies))
-        assert not copies[0].used and third.name != copies[0].name
+        given = {"a": np.arange(float(SIZE)), "b": [np.ones(SIZE), b"x" * 200_000]}
+        first = values.own(store, values.dump(store, given))
+        found = values.load(here, first.wire, to_change=True)
+        assert here.mappings.opened == []
+        found["a"] += 1
+        found["b"][0][:] = 7
+        second = values.own(store, values.dump(here, found))
+        assert (values.load(here, first.wire)["a"] == given["a"]).all()
+        assert values.load(here, first.wire)["b"][1] == given["b"][1]
+        assert (values.load(here, second.wire)["a"] == given["a"] + 1).all()
+        assert (values.load(here, second.wire)["b"][0] == 7).all()
     finally:
         store.destroy()
 
@@ -299,6 +297,29 @@ def test_a_file_that_somebody_has_mapped_does_not_serve_again():
             kept = [n for _, _, names in os.walk(os.path.join(store.memory, "spare")) for n in names]
             assert (name in kept) is not held
         assert (array == 1).all()
+    finally:
+        store.destroy()
+
+
+def test_a_mapping_serves_the_next_call_unless_it_was_written_to_or_is_held():
+    store = Store.create()
+    try:
+        here = store.of_worker(0)
+        shared = values.own(store, values.dump(here, np.ones(SIZE)))
+
+        def after(call):
+            call(values.load(here, shared.wire))
+            here.mappings.settle(here.pin)
+            return here.mappings.find(shared.name) is not None
+
+        held = []
+        assert after(lambda array: array.sum())
+        here.mappings.settle(here.pin)
+        assert not after(lambda array: array.__setitem__(SIZE // 2, 5))
+        assert after(lambda array: array.sum())
+        here.mappings.settle(here.pin)
+        assert not after(held.append)
+        assert values.load(here, shared.wire).sum() == SIZE
     finally:
         store.destroy()
 

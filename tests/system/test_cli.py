@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -21,22 +19,10 @@ from isthmus.client import config
 from isthmus.client.config import Config
 from tests.testbed.control import ControlPlane
 from tests.testbed.ssh import SshServer
+from tests.testbed.terminal import Result
 from tests.testbed.waiting import wait_for
 
 ISTHMUS = str(Path(sys.executable).with_name("isthmus"))
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
 
 
 Isthmus = Callable[..., Result]

@@ -26,6 +26,7 @@ from tests.testbed.control import ControlPlane
 from tests.testbed.network import Network
 from tests.testbed.slurm import SlurmCluster
 from tests.testbed.ssh import SshServer
+from tests.testbed.terminal import Result
 from tests.testbed.users import User
 from tests.testbed.waiting import wait_for
 
@@ -60,19 +61,6 @@ pathlib.Path("model/facts.json").write_text(json.dumps({
     "steps": step, "system": open("/etc/os-release").read(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
 }))
 """
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
 
 
 @dataclass

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.system
 
 # Seconds of a machine that starts a job within START_S; all of them are multiplied on one that takes longer.
 START_S = 5.0
-SLOWEST = 4.0
+SLOWEST = 3.0
 RESTART_S = 4.0
 MARGIN_S = 40.0  # what is met on paper is met by so much, what is missed is missed by so much
 LONG, URGENT, UNIMPORTANT = 0, 1, 2
@@ -134,12 +134,25 @@ def test_on_paper_the_deadlines_hold_by_far_that_earliest_deadline_first_misses_
     assert ours[UNIMPORTANT] < 0
 
 
-def test_deadlines_hold_that_earliest_deadline_first_would_miss(client: Client, folder: Path) -> None:
+@pytest.fixture
+def numbers(client: Client) -> Iterator[dict[int, int]]:
+    """The jobs by what they are. A test that failed is run again on this cluster: nothing of it may hold GPUs then."""
+    found: dict[int, int] = {}
+    yield found
+    for job in found.values():
+        if not client.jobs.get(job).state.ended:
+            client.jobs.kill(job)
+    wait_for(lambda: all(client.jobs.get(job).state.ended for job in found.values()), "all to end", deadline_s=120)
+
+
+@pytest.mark.timeout(900)  # two minutes where nothing else runs, SLOWEST times as long at most
+def test_deadlines_hold_that_earliest_deadline_first_would_miss(
+    client: Client, folder: Path, numbers: dict[int, int]
+) -> None:
     spec = add_site(client, folder)
     site = spec.name
     pace = pace_of(client, site)
     client.sites.update(dataclasses.replace(spec, restart=Seconds(round(RESTART_S * pace))))
-    numbers: dict[int, int] = {}
     due: dict[int, datetime] = {}
 
     def submit(which: int) -> None:
@@ -189,7 +202,6 @@ def test_deadlines_hold_that_earliest_deadline_first_would_miss(client: Client, 
         assert view.ended_at is not None
         late = (view.ended_at - due[which]).total_seconds()
         assert late <= 0, f"job {which} is {late:.1f} s late at pace {pace:.1f}: {told}"
-    client.jobs.kill(numbers[UNIMPORTANT])
 
     # The long one gave way to the urgent one, and went on from where it was with more GPUs.
     attempts = client.jobs.attempts(numbers[LONG])

@@ -410,7 +410,7 @@ def test_a_limited_link_is_as_slow_as_asked_for(network: Network, users: list[Us
         network.limit_rate(host, 16)
         slow = seconds()
         network.limit_rate(host, None)
-        fast = seconds()
+        fast = min(seconds() for _ in range(3))
     # 16 Mbit in 1 s, less the bucket that a burst may take at once.
     assert slow > 0.8
     assert fast < slow / 2

@@ -11,13 +11,13 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from tests.testbed import scratch
 from tests.testbed.daemon import Daemon, run
 from tests.testbed.errors import MissingProgram, program
 from tests.testbed.ports import free_ports
+from tests.testbed.server import Server
 from tests.testbed.waiting import wait_for
 
 PROGRAMS = Path("/usr/lib/gridengine")
@@ -104,7 +104,7 @@ qsort_args            NONE
 """
 
 
-class GridEngineCell:
+class GridEngineCell(Server):
     """A Grid Engine cell with `slots` slots and `gpus` of the consumable `gpu`, in two queues.
 
     all.q has no time limit, debug.q one of ten minutes; the parallel environment is `smp`.
@@ -118,17 +118,6 @@ class GridEngineCell:
         self._ports: list[int] = []
         self._qmaster: Daemon | None = None
         self._execd: Daemon | None = None
-
-    def __enter__(self) -> GridEngineCell:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
 
     @property
     def root(self) -> Path:

@@ -5,35 +5,24 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from types import TracebackType
 
 from tests.testbed import scratch
 from tests.testbed.daemon import Daemon, run
 from tests.testbed.errors import MissingProgram, program
 from tests.testbed.ports import free_port
+from tests.testbed.server import Server
 
 DATABASE = "isthmus"
 VERSIONS = Path("/usr/lib/postgresql")
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """PostgreSQL with one empty database. A context manager; up in about a second."""
 
     def __init__(self) -> None:
         self.port = 0
         self._folder = Path()
         self._daemon: Daemon | None = None
-
-    def __enter__(self) -> PostgresServer:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:

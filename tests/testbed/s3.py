@@ -6,16 +6,16 @@ import importlib.util
 import subprocess
 import sys
 import urllib.request
-from types import TracebackType
 
 from tests.testbed.errors import MissingProgram
 from tests.testbed.ports import answers, free_port
+from tests.testbed.server import Server
 from tests.testbed.waiting import wait_for
 
 BUCKET = "testbed"
 
 
-class S3Server:
+class S3Server(Server):
     """A context manager; up in about a second. What it keeps is in its memory."""
 
     def __init__(self) -> None:
@@ -38,7 +38,8 @@ class S3Server:
             "retry_config": {"max_retries": 1},
         }
 
-    def __enter__(self) -> S3Server:
+    def start(self) -> None:
+        """Start it and make the bucket."""
         if importlib.util.find_spec("moto") is None:
             raise MissingProgram("moto is not installed: run scripts/install-test-s3 .venv/bin/python")
         self.port = free_port()
@@ -47,23 +48,15 @@ class S3Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        try:
-            wait_for(lambda: answers("127.0.0.1", self.port), "moto's server to answer", deadline_s=60)
-            make = urllib.request.Request(
-                f"http://127.0.0.1:{self.port}/{BUCKET}",
-                method="PUT",
-                # It checks no signature, but tells from this header which service is meant.
-                headers={"Authorization": "AWS4-HMAC-SHA256 Credential=testbed/20300101/us-east-1/s3/aws4_request"},
-            )
-            with urllib.request.urlopen(make):
-                pass
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
+        wait_for(lambda: answers("127.0.0.1", self.port), "moto's server to answer", deadline_s=60)
+        make = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/{BUCKET}",
+            method="PUT",
+            # It checks no signature, but tells from this header which service is meant.
+            headers={"Authorization": "AWS4-HMAC-SHA256 Credential=testbed/20300101/us-east-1/s3/aws4_request"},
+        )
+        with urllib.request.urlopen(make):
+            pass
 
     def stop(self) -> None:
         """End it; what it kept is gone."""

@@ -15,7 +15,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from tests.testbed import scratch
@@ -23,6 +22,7 @@ from tests.testbed.daemon import Daemon, run
 from tests.testbed.errors import program
 from tests.testbed.network import Host, Network
 from tests.testbed.ports import free_ports
+from tests.testbed.server import Server
 from tests.testbed.slurmdbd import AccountingDaemon
 from tests.testbed.waiting import wait_for
 
@@ -52,7 +52,7 @@ GPU_AND_DEBUG = (
 )
 
 
-class SlurmCluster:
+class SlurmCluster(Server):
     """A SLURM cluster of `nodes` nodes with `cpus` processors, `mem_mb` of memory and `gpus` GPUs each.
 
     gpu_type: the type of the GPUs, or None for GPUs without one (untyped GRES).
@@ -100,17 +100,6 @@ class SlurmCluster:
         self._controller: Daemon | None = None
         self._accounting_daemon: AccountingDaemon | None = None
         self._nodes: dict[str, Daemon] = {}
-
-    def __enter__(self) -> SlurmCluster:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
 
     # What a test needs to know
 

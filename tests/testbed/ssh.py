@@ -8,20 +8,20 @@ import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from tests.testbed import scratch
 from tests.testbed.daemon import Daemon, run
 from tests.testbed.errors import program
 from tests.testbed.network import Host
 from tests.testbed.ports import answers, free_port
+from tests.testbed.server import Server
 from tests.testbed.users import User
 
 NOISE = "*** Welcome. Scheduled maintenance on the 1st. ***\nLoading module gcc/12 ... done\n"
 BANNER = "Unauthorised use is prohibited.\nYour quota: 41% of 100 GB.\n"
 
 
-class SshServer:
+class SshServer(Server):
     """An sshd that `users` may log in to with `key`, each to its own account and home.
 
     host: the host it runs on (see `network`); None means this machine, at 127.0.0.1.
@@ -52,17 +52,6 @@ class SshServer:
         self.host = host.address if host else "127.0.0.1"
         """The address to connect to."""
         self.port = 0
-
-    def __enter__(self) -> SshServer:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
 
     # What a client needs to know
 

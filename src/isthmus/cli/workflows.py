@@ -13,6 +13,7 @@ from isthmus.cli.output import Format, Output, note
 
 if TYPE_CHECKING:
     from isthmus.client import AsyncClient
+    from isthmus.workflows.cwl.opening import Opened
     from isthmus.workflows.driver.book import Entry
     from isthmus.workflows.placing import Bindings
     from isthmus.workflows.running import Abroad
@@ -23,6 +24,16 @@ Run = Annotated[str, typer.Argument(help="A run's id, or its beginning.", show_d
 Server = Annotated[
     bool, typer.Option("--server", help="One that a job of the server of `isthmus login` drives: RUN is that job.")
 ]
+Inputs = Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")]
+BindingsFile = Annotated[
+    Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
+]
+WhichWorkflow = Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")]
+ServersSites = Annotated[
+    bool, typer.Option("--server", help="Sites of the server of `isthmus login`, not of this machine.")
+]
+Reuse = Annotated[bool, typer.Option(help="Take results that an earlier run made of the same.")]
+KeepGoing = Annotated[bool, typer.Option(help="After a failure, go on with what does not need it.")]
 PASSED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -32,38 +43,25 @@ def run(
     process: Annotated[
         str, typer.Argument(help="A CWL file, its URL, FILE#NAME, or a streamflow.yml.", show_default=False)
     ],
-    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
-    bindings: Annotated[
-        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
-    ] = None,
-    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
-    server: Annotated[
-        bool, typer.Option("--server", help="Sites of the server of `isthmus login`, not of this machine.")
-    ] = False,
+    inputs: Inputs = "",
+    bindings: BindingsFile = None,
+    workflow: WhichWorkflow = "",
+    server: ServersSites = False,
     trust: Annotated[
         bool, typer.Option("--trust-host-keys", help="Pin the host keys of new sites, without asking.")
     ] = False,
     outdir: Annotated[Path, typer.Option(help="Where the outputs go.")] = Path(),
-    reuse: Annotated[bool, typer.Option(help="Take results that an earlier run made of the same.")] = True,
-    keep_going: Annotated[bool, typer.Option(help="After a failure, go on with what does not need it.")] = False,
+    reuse: Reuse = True,
+    keep_going: KeepGoing = False,
     engine: Annotated[str, typer.Option(help="The container engine: podman, docker, apptainer, charliecloud.")] = "",
     cpus: Annotated[float, typer.Option(help="Cores used at once here; 0 is all.")] = 0.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell of failures only.")] = False,
 ) -> None:
     """Run a CWL process; its outputs are printed as JSON. Inputs may also be given as --NAME VALUE."""
-    from isthmus.workflows.cwl import opening
     from isthmus.workflows.hidden import MASK
     from isthmus.workflows.runs import Runs
 
-    words = list(context.args)
-    if inputs.startswith("--"):
-        words, inputs = [inputs, *words], ""
-    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    bound = _bindings(bindings, workflow) if bindings is not None else None
-    opened = opening.opened(process, inputs, words, bindings=bound)
-    for told in opened.strange:
-        note(f"isthmus: {told}")
-    opened.program.inputs(opened.given)
+    opened, bindings = _opened(process, inputs, context.args, bindings, workflow)
     runs = Runs()
     withheld = {name: opened.given[name] for name in opened.program.secrets() if name in opened.given}
     folder, book = runs.begin(
@@ -90,32 +88,21 @@ def run(
 def submit(
     context: typer.Context,
     process: Annotated[str, typer.Argument(help="A CWL file, FILE#NAME, or a streamflow.yml.", show_default=False)],
-    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
-    bindings: Annotated[
-        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
-    ] = None,
-    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
+    inputs: Inputs = "",
+    bindings: BindingsFile = None,
+    workflow: WhichWorkflow = "",
     on: Annotated[str, typer.Option(help="The site on the server's machine that drives it.")] = "local",
     cpus: Annotated[int, typer.Option(help="Cores for the steps that stay with the driver.")] = 1,
-    reuse: Annotated[bool, typer.Option(help="Take results of the same that are known there.")] = True,
-    keep_going: Annotated[bool, typer.Option(help="After a failure, go on with what does not need it.")] = False,
+    reuse: Reuse = True,
+    keep_going: KeepGoing = False,
 ) -> None:
     """Hand a run to the server of `isthmus login`: a job there drives it. Prints the job's id."""
     import asyncio
 
     from isthmus.cli.calling import client
     from isthmus.workflows import submission
-    from isthmus.workflows.cwl import opening
 
-    words = list(context.args)
-    if inputs.startswith("--"):
-        words, inputs = [inputs, *words], ""
-    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
-    bound = _bindings(bindings, workflow) if bindings is not None else None
-    opened = opening.opened(process, inputs, words, bindings=bound)
-    for told in opened.strange:
-        note(f"isthmus: {told}")
-    opened.program.inputs(opened.given)
+    opened, bindings = _opened(process, inputs, context.args, bindings, workflow)
 
     async def send() -> int:
         async with client() as server:
@@ -132,6 +119,23 @@ def submit(
             return job.id
 
     print(asyncio.run(send()))
+
+
+def _opened(
+    process: str, inputs: str, words: list[str], bindings: Path | None, workflow: str
+) -> "tuple[Opened, Path | None]":
+    """A process with its inputs, both checked, and the file that says which step goes where."""
+    from isthmus.workflows.cwl import opening
+
+    if inputs.startswith("--"):
+        words, inputs = [inputs, *words], ""
+    process, inputs, bindings = _streamflow(process, inputs, bindings, workflow)
+    bound = _bindings(bindings, workflow) if bindings is not None else None
+    opened = opening.opened(process, inputs, words, bindings=bound)
+    for told in opened.strange:
+        note(f"isthmus: {told}")
+    opened.program.inputs(opened.given)
+    return opened, bindings
 
 
 def _streamflow(process: str, inputs: str, bindings: Path | None, workflow: str) -> tuple[str, str, Path | None]:
@@ -282,7 +286,7 @@ class _Watcher:
 @app.command()
 def validate(
     process: Annotated[str, typer.Argument(help="A CWL file, its URL, or FILE#NAME.", show_default=False)],
-    inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs.")] = "",
+    inputs: Inputs = "",
     form: Output = Format.TABLE,
 ) -> None:
     """Say what is wrong with a process, or with its inputs, without running anything."""
@@ -304,13 +308,9 @@ def validate(
 def plan(
     process: Annotated[str, typer.Argument(help="A CWL file, FILE#NAME, or a streamflow.yml.", show_default=False)],
     inputs: Annotated[str, typer.Argument(help="A YAML or JSON file of inputs: checked too.")] = "",
-    bindings: Annotated[
-        Path | None, typer.Option("--bindings", "-b", help="The file that says which step goes where.")
-    ] = None,
-    workflow: Annotated[str, typer.Option(help="Which workflow of a streamflow.yml.")] = "",
-    server: Annotated[
-        bool, typer.Option("--server", help="Sites of the server of `isthmus login`, not of this machine.")
-    ] = False,
+    bindings: BindingsFile = None,
+    workflow: WhichWorkflow = "",
+    server: ServersSites = False,
     form: Output = Format.TABLE,
 ) -> None:
     """Where each step would go and why, and what would move. Nothing runs."""

@@ -23,7 +23,7 @@ from isthmus.placement.sizing.options import Array, Option, table
 from isthmus.placement.sizing.packing import Item, nodes_needed, pack
 from isthmus.placement.sizing.prices import Work, clear
 from isthmus.placement.sizing.problem import Problem
-from isthmus.placement.sizing.search import FEW, search
+from isthmus.placement.sizing.search import FEW, Memory, search
 from isthmus.placement.sizing.simulate import Active, Decision, View
 
 KEEPS = 10.0  # so many restarts sooner must another have to run before it takes the place of one that runs
@@ -62,6 +62,7 @@ class Mixing:
         self._tuning = tuning or Tuning()
         self._learning = Learning(self._tuning.least_part)
         self._prices: tuple[Array, Array] | None = None  # moments, prices
+        self._plan: Memory | None = None  # of the last search
 
     def decide(self, view: View) -> Decision:
         self._learning.look(view)
@@ -81,7 +82,7 @@ class Mixing:
             self._prices = None
         elif len(view.active) <= FEW and (_moves_are_dear(view, rows) or _little_to_mix(rows)):
             self._prices = None
-            choices = search(view, rows, held, choices)
+            choices, self._plan = search(view, rows, held, choices, self._plan)
         else:
             choices, wake = self._share(view, rows, held)
         places = pack(view.problem, self._items(view, choices))

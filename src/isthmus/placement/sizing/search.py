@@ -3,25 +3,38 @@ where a restart costs a good part of what is left of a job, or speed grows nearl
 
 A plan is an order of the jobs and an option for each. Whatever fits starts at once, in that order; the next start when
 something has ended; nobody is stopped later on. What a plan costs is known to the second: prices, restarts, tardiness.
-From a few plans that are good guesses (what runs goes on; earliest deadline first; the dearest tardiness first), the
-search moves one job in the order, or gives it another option, or both, as long as that saves anything. What a plan
-starts now is the decision; the next event makes another one.
+From a few plans that are good guesses (the last decision's; what runs goes on; earliest deadline first; the dearest
+tardiness first), the search moves one job in the order, or gives it another option, or both, as long as that saves
+anything: of few jobs each to every place, of many some to some, by chance. What a plan starts now is the decision; the
+next event goes on from the plan.
 
 Prices (``prices``) plan for work that flows from one job to another at any time; where moves are dear, they thrash.
 """
 
 import heapq
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
 
 from isthmus.placement.sizing.alone import Choice
 from isthmus.placement.sizing.options import Option
 from isthmus.placement.sizing.simulate import View
 
 FEW = 100  # so many jobs at most
+ALL = 4000  # so many plans to look at for one round of all moves, at most; of more, chance chooses
+NEAR = 0.5  # of the moves, to a place that is near the job's
+VAIN = 150  # moves that save nothing, after which no better ones are hoped for
 LOOKS = 100_000  # tries to place a job, in all plans that are looked at: a decision takes milliseconds, never a second
 SAVES = 1e-4  # a plan must save this part of the cost to take the place of another
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The plan of a decision: the jobs' ids in order, and the option of each."""
+
+    order: tuple[int | str, ...] = ()
+    options: Mapping[int | str, Option] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -32,10 +45,14 @@ class _Plan:
 
 
 def search(
-    view: View, rows: Sequence[Sequence[Option]], held: Sequence[Option | None], alone: Sequence[Choice]
-) -> list[Choice]:
-    """Who runs now with what. ``alone``: what each would choose by itself, to begin from."""
-    return _Search(view, rows, held, alone).choices()
+    view: View,
+    rows: Sequence[Sequence[Option]],
+    held: Sequence[Option | None],
+    alone: Sequence[Choice],
+    before: Memory | None = None,
+) -> tuple[list[Choice], Memory]:
+    """Who runs now with what, and the plan. ``alone``: what each would choose by itself, to begin from."""
+    return _Search(view, rows, held, alone).choices(before or Memory())
 
 
 class _Search:
@@ -72,16 +89,68 @@ class _Search:
         self._fixed = [number for number, one in enumerate(view.active) if one.fixed]
         self._alone = [next(n for n, way in enumerate(rows[one.job]) if way == one.option) for one in alone]
         self._left = LOOKS
+        self._dice = Random(len(rows))
 
-    def choices(self) -> list[Choice]:
-        plans = sorted(self._guesses(), key=lambda one: one.cost)
+    def choices(self, before: Memory) -> tuple[list[Choice], Memory]:
+        plans = sorted([*self._guesses(), *self._recalled(before)], key=lambda one: one.cost)
         best = plans[0]
-        for plan in plans[:2]:
-            self._climb(plan)
-            if plan.cost < best.cost * (1 - SAVES):
-                best = plan
+        ids = [one.job.id for one in self._view.active]
+        if len(ids) ** 2 * max(len(row) for row in self._rows) <= ALL:
+            for plan in plans[:2]:
+                self._climb(plan)
+                if plan.cost < best.cost * (1 - SAVES):
+                    best = plan
+        else:
+            self._wander(best)
         now, ends = self._begin(best)
-        return [self._choice(job, best.option[job], ends[job]) for job in now]
+        kept = Memory(
+            tuple(ids[job] for job in best.order),
+            {ids[job]: self._rows[job][option] for job, option in enumerate(best.option)},
+        )
+        return [self._choice(job, best.option[job], ends[job]) for job in now], kept
+
+    def _recalled(self, before: Memory) -> list[_Plan]:
+        """The last decision's plan, with those that came since at the end by their deadlines."""
+        numbers = {one.job.id: number for number, one in enumerate(self._view.active)}
+        known = [numbers[job] for job in before.order if job in numbers]
+        if not known:
+            return []
+        fresh = sorted(set(numbers.values()) - set(known), key=lambda job: (self._due[job], job))
+        option = list(self._alone)
+        for job in known:
+            was = before.options[self._view.active[job].job.id]
+            same = [n for n, way in enumerate(self._rows[job]) if (way.kind, way.gpus) == (was.kind, was.gpus)]
+            option[job] = same[0] if same else option[job]
+        for job in range(len(option)):
+            option[job] = self._held[job] if self._held[job] >= 0 else option[job]
+        order = [job for job in (*known, *fresh) if job not in self._fixed]
+        # What runs goes on: a plan without stops.
+        order.sort(key=lambda job: self._held[job] < 0)
+        plan = _Plan([*self._fixed, *order], option)
+        plan.cost = self._cost(plan.order, plan.option, math.inf)
+        return [plan]
+
+    def _wander(self, plan: _Plan) -> None:
+        """Make the plan cheaper by moves that chance proposes."""
+        first, count, dice, vain = len(self._fixed), len(plan.order), self._dice, 0
+        while self._left > 0 and count > first and vain < VAIN:
+            vain += 1
+            place = dice.randrange(first, count)
+            job = plan.order[place]
+            was = plan.option[job]
+            option = dice.randrange(len(self._ways[job])) if dice.random() < 0.5 else was
+            spread = max(2, count // 10) if dice.random() < NEAR else count
+            target = min(count - 1, max(first, place + dice.randint(-spread, spread)))
+            if option == was and target == place:
+                continue
+            order = [*plan.order[:place], *plan.order[place + 1 :]]
+            order.insert(target, job)
+            plan.option[job] = option
+            cost = self._cost(order, plan.option, plan.cost)
+            if cost < plan.cost:
+                plan.cost, plan.order, vain = cost, order, 0
+            else:
+                plan.option[job] = was
 
     def _choice(self, job: int, option: int, end_s: float) -> Choice:
         way = self._rows[job][option]
@@ -166,11 +235,11 @@ class _Search:
         at, total = 0.0, 0.0
         while True:
             still: list[int] = []
-            self._left -= len(waiting)
-            for job in waiting:
+            for place, job in enumerate(waiting):
                 anew, on, price, kind, gpus = self._ways[job][option[job]]
                 used[kind] += gpus
-                if sum(-(-count // size) for count, size in zip(used, sizes, strict=True)) > nodes:
+                opened = sum(-(-count // size) for count, size in zip(used, sizes, strict=True))
+                if opened > nodes:
                     used[kind] -= gpus
                     still.append(job)
                     continue
@@ -187,6 +256,10 @@ class _Search:
                     ends[job] = end
                 if now is not None and not at:
                     now.append(job)
+                if opened == nodes and not any(count % size for count, size in zip(used, sizes, strict=True)):
+                    still.extend(waiting[place + 1 :])  # nothing is left
+                    break
+            self._left -= place + 1
             if not still:
                 break
             if not running:

@@ -1,10 +1,11 @@
 """Where moves are dear, or there is little to mix: few jobs one after the other, in the order that costs least."""
 
 from itertools import permutations
+from random import Random
 
 import pytest
 
-from isthmus.placement.sizing import methods
+from isthmus.placement.sizing import methods, search
 from isthmus.placement.sizing.problem import Problem, SizedJob, Vm
 from isthmus.placement.sizing.schedule import Cost, judge
 from isthmus.placement.sizing.simulate import simulate
@@ -55,3 +56,34 @@ def test_overload_of_jobs_that_scale_well_is_worked_off_one_by_one() -> None:
     assert ours.moves <= len(jobs) // 4
     for peer in ("edf", "edf-whole-nodes", "greedy", "fifo"):
         assert ours.total <= cost(problem, peer).total, peer
+
+
+def overloaded(seed: int) -> Problem:
+    """Twenty jobs at once on two nodes of two types, each with a deadline of its own."""
+    dice = Random(seed)
+    jobs = tuple(
+        SizedJob(
+            n,
+            0.0,
+            dice.uniform(1000.0, 20_000.0),
+            dice.uniform(0.001, 0.01),
+            {"a": tuple(size / gpus**0.9 for gpus in range(1, 5)), "b": tuple(size / 2 / gpus**0.8 for gpus in (1, 2))},
+        )
+        for n, size in enumerate(dice.uniform(1000.0, 9000.0) for _ in range(20))
+    )
+    return Problem(2, (Vm("one", "a", 1, 1.0), Vm("four", "a", 4, 4.0), Vm("fast", "b", 2, 5.0)), jobs)
+
+
+def test_of_many_jobs_the_plan_is_gone_on_with_and_becomes_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many for every move: chance proposes some at each decision, and what was found is not lost at the next."""
+
+    def total() -> float:
+        return sum(cost(overloaded(seed), methods.OURS).total for seed in (4, 6))
+
+    monkeypatch.setattr(search, "ALL", 0)
+    monkeypatch.setattr(search, "LOOKS", 8000)
+    found = total()
+    monkeypatch.setattr(search._Search, "_recalled", lambda self, before: [])
+    forgetful = total()
+    monkeypatch.setattr(search._Search, "_wander", lambda self, plan: None)
+    assert found < 0.99 * forgetful < 0.99 * 0.99 * total()

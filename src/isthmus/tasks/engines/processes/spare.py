@@ -28,10 +28,27 @@ class Spare:
 
     def keep(self, path: str) -> bool:
         """Keep the file at `path`. False where it is not one to keep: it stays where it is."""
-        try:
-            found = os.stat(path)
-        except OSError:
+        with suppress(OSError):  # it is on disk, or the whole store has gone
+            return self._keep(path)
+        return False
+
+    def take(self, size: int, path: str) -> bool:
+        """Have a file of this size at `path`, whatever stands in it. False where there is none."""
+        if size < SMALLEST:
             return False
+        folder = self._of(size)
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return False
+        for name in names:
+            with suppress(FileNotFoundError):  # another process has it
+                os.rename(os.path.join(folder, name), path)
+                return True
+        return False
+
+    def _keep(self, path: str) -> bool:
+        found = os.stat(path)
         size = found.st_size
         if not SMALLEST <= size <= self._most or not found.st_mode & stat.S_IWUSR:
             return False
@@ -52,21 +69,6 @@ class Spare:
                 with suppress(OSError):
                     os.rmdir(os.path.dirname(oldest))  # if it was the last of its size
         return True
-
-    def take(self, size: int, path: str) -> bool:
-        """Have a file of this size at `path`, whatever stands in it. False where there is none."""
-        if size < SMALLEST:
-            return False
-        folder = self._of(size)
-        try:
-            names = os.listdir(folder)
-        except FileNotFoundError:
-            return False
-        for name in names:
-            with suppress(FileNotFoundError):  # another process has it
-                os.rename(os.path.join(folder, name), path)
-                return True
-        return False
 
     def _of(self, size: int) -> str:
         return os.path.join(self._folder, str(size))

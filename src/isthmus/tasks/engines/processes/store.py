@@ -1,19 +1,18 @@
 """Large values: one file each, in shared memory, or on disk where that is full.
 
 Written once with plain writes (which neither zero nor map the pages first), read by private mappings: what a task does
-to an array that it only reads stays its own. What a task is to change comes to it as a `Copy`, which becomes the file
-of the next version. A file lives as long as somebody in the program's processes holds its `Shared`; then its memory
-serves again (see `spare`), unless somebody has mapped it still.
+to an array that it only reads stays its own. What a task is to change is read into its own memory. A file lives as long
+as somebody in the program's processes holds its `Shared`; then its memory serves again (see `spare`), unless somebody
+has mapped it still.
 """
 
-import ctypes
 import errno
 import itertools
 import mmap
 import os
 import shutil
+import sys
 import tempfile
-import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -29,19 +28,6 @@ _MAPPED = 128 << 20  # bytes of files that a worker keeps mapped, at most
 _SPARE = 256 << 20  # bytes that are kept for further values, at most; and no more than an eighth of the limit
 
 Place = tuple[int, int]  # where a buffer begins in its file, and how long it is
-
-
-class Copy:
-    """A file with a copy of one buffer of another, mapped so that what is written to it stands in the file."""
-
-    __slots__ = ("address", "mapping", "name", "place", "used")
-
-    def __init__(self, name: str, place: Place, address: int, mapping: "weakref.ref[mmap.mmap]") -> None:
-        self.name = name
-        self.place = place
-        self.address = address  # of the buffer
-        self.mapping = mapping
-        self.used = False  # it is a value's file by now
 
 
 class Store:
@@ -109,46 +95,21 @@ class Store:
         view = memoryview(mapping)
         return [view[begin : begin + length] for begin, length in places]
 
-    def copy(self, name: str, place: Place) -> tuple[Copy, memoryview] | None:
-        """A copy of a file with one buffer, and that buffer. None where there is no room for it in memory."""
-        begin, length = place
-        size = begin + length
-        made = self._name()
-        path = os.path.join(self.memory, made)
-        source = self._file(name)
+    def read(self, name: str, places: Sequence[Place]) -> list[memoryview]:
+        """The buffers, in memory of this process's own, as large allocations are made: its pages are there already."""
+        size = places[-1][0] + places[-1][1]
+        view = _unset(size)
+        file = self._file(name)
         try:
-            taken = self._spare.take(size, path)
-            if not taken and not self._fits(size):
-                return None
-            target = os.open(path, os.O_CREAT | os.O_RDWR | (0 if taken else os.O_EXCL), 0o600)
-            try:
-                os.ftruncate(target, size)
-                mapping = mmap.mmap(target, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-                done = 0
-                with memoryview(mapping) as view:
-                    while done < size:
-                        got = os.preadv(source, [view[done:]], done)
-                        if not got:
-                            raise OSError(errno.EIO, "The file is shorter than it was said to be", name)
-                        done += got
-                buffer = memoryview(mapping)[begin:size]
-            except OSError:  # the memory was taken meanwhile
-                os.unlink(path)
-                return None
-            finally:
-                os.close(target)
+            done = 0
+            while done < size:
+                got = os.preadv(file, [view[done:]], done)
+                if not got:
+                    raise OSError(errno.EIO, "The file is shorter than it was said to be", name)
+                done += got
         finally:
-            os.close(source)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-        return Copy(made, place, address, weakref.ref(mapping)), buffer
-
-    def again(self, name: str, place: Place) -> str:
-        """The name of a second file with the same content."""
-        made = self.copy(name, place)
-        if made is not None:
-            return made[0].name
-        (buffer,) = self.open(name, [place])
-        return self._place([buffer], (place,), place[0] + place[1])[0]
+            os.close(file)
+        return [view[begin : begin + length] for begin, length in places]
 
     def pin(self, name: str) -> None:
         """Its memory is never used again: somebody goes on using a mapping of it."""
@@ -215,6 +176,15 @@ class Store:
             raise
         finally:
             os.close(file)
+
+
+def _unset(size: int) -> memoryview:
+    """Memory with whatever stands in it; of zeros where only Python gives it."""
+    if "numpy" not in sys.modules:
+        return memoryview(bytearray(size))
+    import numpy as np
+
+    return np.empty(size, dtype=np.uint8).data
 
 
 def _born(pid: int) -> str:

@@ -8,7 +8,6 @@ Pickle's protocol 5 (PEP 574) says which buffers these are. A `Shared` is the th
 hand.
 """
 
-import ctypes
 import hashlib
 import io
 import pickle
@@ -17,8 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from isthmus.tasks.calls import PLAIN, Leaf
-from isthmus.tasks.engines.processes.spare import SMALLEST
-from isthmus.tasks.engines.processes.store import Copy, Place, Store
+from isthmus.tasks.engines.processes.store import Store
 from isthmus.tasks.futures import Future
 
 PLAIN_, PICKLED, SHARED = range(3)
@@ -71,13 +69,8 @@ def _reduce_future(future: Future) -> Any:
     return itself, (future.result(),)
 
 
-def dump(
-    store: Store, value: Any, copies: Sequence[Copy] = (), on_future: Callable[[Future], Any] = _reduce_future
-) -> tuple[Any, ...]:
-    """The wire form of a value; large buffers are in the store afterwards, and nobody's yet. See `own`.
-
-    Where the value's only large buffer is that of one of the `copies`, it stands there already.
-    """
+def dump(store: Store, value: Any, on_future: Callable[[Future], Any] = _reduce_future) -> tuple[Any, ...]:
+    """The wire form of a value; large buffers are in the store afterwards, and nobody's yet. See `own`."""
     if type(value) in PLAIN and (type(value) not in (str, bytes) or len(value) < _OUT_OF_BAND):
         return (PLAIN_, value)
     buffers: list[Any] = []
@@ -104,25 +97,10 @@ def dump(
         return (PICKLED, file.getvalue())
     stream: Any = file.getbuffer()
     if stream.nbytes < 4 * _OUT_OF_BAND:
-        copy = _copy_of(buffers, copies)
-        if copy is not None:
-            copy.used = True
-            return (SHARED, bytes(stream), copy.name, (copy.place,))
         name, places = store.write(buffers)
         return (SHARED, bytes(stream), name, places)
     name, places = store.write([stream, *buffers])
     return (SHARED, b"", name, places)
-
-
-def _copy_of(buffers: Sequence[memoryview], copies: Sequence[Copy]) -> Copy | None:
-    """The copy whose memory is that of the only buffer, if nobody has it yet."""
-    if not copies or len(buffers) != 1 or buffers[0].readonly:
-        return None
-    address = ctypes.addressof(ctypes.c_char.from_buffer(buffers[0]))
-    for copy in copies:
-        if copy.address == address and copy.place[1] == buffers[0].nbytes and not copy.used:
-            return copy
-    return None
 
 
 class _Table(dict[Any, Any]):
@@ -164,8 +142,11 @@ def wire_of(stored: Any) -> tuple[Any, ...]:
     return NOTHING if stored is None else stored
 
 
-def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any:
-    """The value; leaves in it become these inputs."""
+def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = (), *, to_change: bool = False) -> Any:
+    """The value; leaves in it become these inputs. `to_change`: large buffers are read, not mapped.
+
+    A mapping's pages are copied one by one as they are written, which costs several times as much.
+    """
     kind = wire[0]
     if kind == PLAIN_:
         return wire[1]
@@ -174,24 +155,12 @@ def load(store: Store, wire: tuple[Any, ...], inputs: Sequence[Any] = ()) -> Any
     try:
         if kind == PICKLED:
             return pickle.loads(wire[1])
-        buffers = store.open(wire[2], wire[3])
+        buffers = (store.read if to_change else store.open)(wire[2], wire[3])
         if wire[1]:
             return pickle.loads(wire[1], buffers=buffers)
         return pickle.loads(buffers[0], buffers=buffers[1:])
     finally:
         _here.inputs = before
-
-
-def load_to_change(store: Store, wire: tuple[Any, ...], copies: list[Copy]) -> Any:
-    """The value, for a task that changes it: an array stands in a copy of its file. See `dump`."""
-    if wire[0] == SHARED and wire[1] and len(wire[3]) == 1:
-        place: Place = wire[3][0]
-        if place[1] >= SMALLEST:
-            made = store.copy(wire[2], place)
-            if made is not None:
-                copies.append(made[0])
-                return pickle.loads(wire[1], buffers=[made[1]])
-    return load(store, wire)
 
 
 def digest(store: Store, wire: tuple[Any, ...]) -> bytes:

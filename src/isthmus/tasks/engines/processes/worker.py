@@ -19,7 +19,7 @@ from isthmus.tasks.calls import PLAIN, Encoding, arguments, results
 from isthmus.tasks.current import install
 from isthmus.tasks.engines.processes import values, wire
 from isthmus.tasks.engines.processes.mappings import has_children
-from isthmus.tasks.engines.processes.store import Copy, Store
+from isthmus.tasks.engines.processes.store import Store
 from isthmus.tasks.failures import TaskError, noted, portable
 from isthmus.tasks.functions import body_of, of_key
 from isthmus.tasks.program import Program
@@ -108,13 +108,10 @@ class Worker:
         number, _, _, _, _, _, outputs, self.depth = call
         mappings = self._mappings
         before, mappings.opened = mappings.opened, []
-        copies: list[Copy] = []
-        code, payload, made, seconds = self._ended(call, copies)
+        code, payload, made, seconds = self._ended(call)
         # What the call was given is gone by now, unless somebody keeps it.
-        if copies or mappings.opened:
-            shared = has_children()
-            self._settle(copies, made, shared)
-            mappings.settle(self.store.pin, shared=shared)
+        if mappings.opened:
+            mappings.settle(self.store.pin, shared=has_children())
         mappings.opened = before
         self._results.append((number, code, payload, seconds))
         if code == wire.SKIPPED:
@@ -134,11 +131,8 @@ class Worker:
         if perf_counter() - self._flushed > _FLUSH_S:
             self.flush()
 
-    def _ended(self, call: tuple[Any, ...], copies: list[Copy]) -> tuple[int, Any, list[Any], float]:
-        """Run the call: how it ended, what is sent of that, the wire form of each output, and the seconds it took.
-
-        `copies` that were made for it come there.
-        """
+    def _ended(self, call: tuple[Any, ...]) -> tuple[int, Any, list[Any], float]:
+        """Run the call: how it ended, what is sent of that, the wire form of each output, and the seconds it took."""
         _, key, returns, args, encoding, inputs, _, _ = call
         begin = perf_counter()
         try:
@@ -157,11 +151,7 @@ class Worker:
                         stored = own.get(version)
                         if stored is None:
                             return wire.SKIPPED, None, [], 0.0
-                    given.append(
-                        values.load(self.store, stored)
-                        if place < read
-                        else values.load_to_change(self.store, stored, copies)
-                    )
+                    given.append(values.load(self.store, stored, to_change=place >= read))
             if described is not None or given:
                 args, keywords = arguments(
                     args, described, given, lambda packed: values.load(self.store, packed, given)
@@ -185,7 +175,7 @@ class Worker:
                 return wire.NONE, None, [], perf_counter() - begin
             else:
                 found = results(value, returns, described, args, keywords, getattr(body, "__qualname__", "The task"))
-                made = [values.dump(self.store, item, copies) for item in found]
+                made = [values.dump(self.store, item) for item in found]
             return wire.MANY, made, made, perf_counter() - begin
         except BaseException as error:  # noqa: BLE001  (a user's SystemExit, too, is the task's own end)
             if isinstance(error, SystemExit | KeyboardInterrupt):
@@ -194,17 +184,6 @@ class Worker:
                 name = f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', '?')}"
                 error.add_note(f"In task {name}: {_AROUND}")
             return wire.RAISED, portable(error), [], perf_counter() - begin
-
-    def _settle(self, copies: list[Copy], made: list[Any], shared: bool) -> None:
-        """What became of the copies that a call was given to change. `shared`: other processes may have them too."""
-        for copy in copies:
-            if copy.used and copy.mapping() is None and not shared:
-                continue
-            if copy.used:  # somebody goes on using it: what the task left must not change with that
-                for place, stored in enumerate(made):
-                    if stored[0] == values.SHARED and stored[2] == copy.name:
-                        made[place] = (*stored[:2], self.store.again(copy.name, copy.place), stored[3])
-            self.store.remove(copy.name)
 
     def run_nested(self) -> bool:
         """Run one of the calls that have come while a task waits. False where there is none."""
