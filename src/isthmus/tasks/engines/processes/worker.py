@@ -5,6 +5,7 @@ second thread sleeps on a line of its own: the program rings there when a worker
 behind a long one; it sends what results there are, and gives back what was not begun.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -27,6 +28,8 @@ from isthmus.tasks.settings import Settings
 from isthmus.tasks.watch import unwatched
 
 _FLUSH_S = 0.001
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class Worker:
@@ -276,6 +279,17 @@ def _output() -> None:
                 stream.flush()
 
 
+def _keep_freed_memory() -> None:
+    # Else malloc gives back what two arrays of a few megabytes took, and the next task faults in fresh pages for its
+    # own.
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return  # somebody has said how
+    with suppress(AttributeError, OSError):  # another malloc than glibc's
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+
+
 def main(line: socket.socket, bell: socket.socket, store: Store, number: int, settings: Settings) -> None:
     """The life of a worker process, after the fork. Does not return."""
     from isthmus.tasks.engines.processes.nested import Nested
@@ -286,6 +300,7 @@ def main(line: socket.socket, bell: socket.socket, store: Store, number: int, se
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         limit(1)
+        _keep_freed_memory()
         worker = Worker(line, bell, store.of_worker(number), number)
 
         def nested(program: Any) -> Any:
