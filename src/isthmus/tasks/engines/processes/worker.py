@@ -5,6 +5,7 @@ second thread sleeps on a line of its own: the program rings there when a worker
 behind a long one; it sends what results there are, and gives back what was not begun.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -28,6 +29,8 @@ from isthmus.tasks.watch import unwatched
 
 _FLUSH_S = 0.001
 _AROUND = "its arguments could not be read, or what it returned or changed can't be sent back."
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class Worker:
@@ -280,6 +283,17 @@ def _output() -> None:
                 stream.flush()
 
 
+def _keep_freed_memory() -> None:
+    # Else malloc gives back what two arrays of a few megabytes took, and the next task faults in fresh pages for its
+    # own.
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return  # somebody has said how
+    with suppress(AttributeError, OSError):  # another malloc than glibc's
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+
+
 def main(line: socket.socket, bell: socket.socket, store: Store, number: int, settings: Settings) -> None:
     """The life of a worker process, after the fork. Does not return."""
     from isthmus.tasks.engines.processes.nested import Nested
@@ -290,6 +304,7 @@ def main(line: socket.socket, bell: socket.socket, store: Store, number: int, se
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         limit(1)
+        _keep_freed_memory()
         worker = Worker(line, bell, store.of_worker(number), number)
 
         def nested(program: Any) -> Any:
