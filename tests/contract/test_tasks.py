@@ -44,34 +44,8 @@ from isthmus.tasks.constraints import constraint
 from isthmus.tasks.current import running
 from isthmus.tasks.directions import TABLE
 from isthmus.tasks.policies import implement, local, on_failure, reduction
-from tests.testbed import ray
-
-PARALLEL = ("threads", "processes", *ray.ENGINE)
-ENGINES = ("sequential", *PARALLEL)
-
-
-def started(engine):
-    if engine == "ray":
-        ray.cluster()
-    start(engine=engine, workers=2)
-    yield engine
-    stop(kill=True)
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request):
-    yield from started(request.param)
-
-
-@pytest.fixture(params=PARALLEL)
-def parallel(request):
-    yield from started(request.param)
-
-
-@pytest.fixture(params=("processes", *ray.ENGINE))
-def apart(request):
-    """Engines whose tasks have copies of their own, in processes that can die."""
-    yield from started(request.param)
+from tests.testbed.taskengines import *  # noqa: F403
+from tests.testbed.taskengines import PARALLEL
 
 
 @pytest.fixture

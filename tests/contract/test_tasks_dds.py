@@ -5,12 +5,7 @@ import pytest
 from isthmus.domain.errors import Invalid, NotFound
 from isthmus.tasks import task
 from isthmus.tasks.pycompss.dds import DDS
-from tests.contract.test_tasks import ENGINES, started
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request):
-    yield from started(request.param)
+from tests.testbed.taskengines import *  # noqa: F403
 
 
 @task(returns=1)

@@ -14,17 +14,7 @@ from isthmus.domain.errors import Invalid
 from isthmus.tasks import start, stop, task, wait_on
 from isthmus.tasks.compiled import compiled
 from isthmus.tasks.directions import TABLE
-from tests.contract.test_tasks import ENGINES, PARALLEL, started
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request):
-    yield from started(request.param)
-
-
-@pytest.fixture(params=PARALLEL)
-def parallel(request):
-    yield from started(request.param)
+from tests.testbed.taskengines import *  # noqa: F403
 
 
 @task(spreads=True)
