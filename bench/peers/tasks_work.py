@@ -126,7 +126,9 @@ class Ray(Side):
         import ray
 
         self.ray = ray
-        ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(
+            address="local", num_cpus=WORKERS, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+        )
         self.remote = {function: ray.remote(function) for function in (noop, increment, multiply, total)}
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
