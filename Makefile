@@ -34,7 +34,8 @@ test-quick: $(STAMP)   ## what needs no server: unit and contract tests on this 
 test-ray: $(STAMP) ## the tests of tasks on Ray, with Ray itself (80 MB), and nodes that are jobs of a SLURM cluster, or over SSH
 	scripts/install-system-packages
 	scripts/install-test-ray $(BIN)/python
-	ISTHMUS_TEST_RAY=1 $(BIN)/python -m pytest tests/contract/test_tasks.py tests/system/test_tasks_ray.py -k ray --reruns 2 -rR
+	ISTHMUS_TEST_RAY=1 $(BIN)/python -m pytest tests/contract/test_tasks*.py -k ray --reruns 2 -rR
+	ISTHMUS_TEST_RAY=1 $(BIN)/python -m pytest tests/system/test_tasks_ray.py --reruns 2 -rR
 
 check: $(STAMP)  ## format, lint, types, import rules, and the site-side code's Python 3.6
 	$(BIN)/ruff format --check .

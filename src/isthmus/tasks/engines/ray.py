@@ -144,6 +144,13 @@ class RayEngine:
 
     def __init__(self, program: Any, settings: Settings) -> None:
         if settings.site:
+            joined: Any = sys.modules.get("ray")
+            if joined is not None and joined.is_initialized():
+                raise Invalid(
+                    "This process has joined a Ray cluster already, whose nodes are no jobs of a site.",
+                    place="site",
+                    hint="Start the program's tasks before it joins one.",
+                )
             have_token()
         try:
             import ray
